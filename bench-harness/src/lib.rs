@@ -1,8 +1,5 @@
-//! The benchmarks and conformance tests of Atropos: the [`conformance`] runner, the
-//! [`reference`](mod@reference) model of OTP's rules, and the [`workloads`]. [`measure`] stores the
-//! workloads' results and draws them.
+//! The benchmarks of Atropos: the [`workloads`], and [`measure`], which stores their results and
+//! draws them.
 
-pub mod conformance;
 pub mod measure;
-pub mod reference;
 pub mod workloads;

@@ -1,28 +1,18 @@
 //! A single core, and bodies that are closures.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Resumed, RunOutcome, SpawnOptions};
-
-thread_local! {
-    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
-}
-
-fn current_slot() -> *const CurrentSlot {
-    HERE.with(std::ptr::from_ref)
-}
+use atropos_kernel::{Body, BodyPoll, Core, Cx, Host, Kernel, Options, Pid, RunOutcome, SpawnOptions};
+use atropos_sim::{ClosureBody, Environment, SimPlatform, body};
 
 /// A clock that advances by one microsecond on each read. A read costs a few instructions, as with
 /// the processor's counter. The counts of a tool that slows everything down do not depend on how
 /// slow it is.
 struct Clock(AtomicU64);
 
-// SAFETY: `current_slot` is a thread-local, so each thread has its own.
-unsafe impl Platform for Clock {
+impl Environment for Clock {
     fn now(&self) -> u64 {
         // Relaxed: one thread reads it, and no exchange is counted.
         let now = self.0.load(Ordering::Relaxed) + 1_000;
@@ -31,10 +21,6 @@ unsafe impl Platform for Clock {
     }
 
     fn wake(&self, _: usize) {}
-
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
 }
 
 /// A single core, with a host to drive it.
@@ -46,7 +32,8 @@ pub(crate) struct Bench {
 
 impl Default for Bench {
     fn default() -> Self {
-        let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Clock(AtomicU64::new(1))));
+        let kernel =
+            Kernel::new(Options::default(), Domain::new(), Arc::new(SimPlatform::new(Clock(AtomicU64::new(1)))));
         let participant = kernel.register();
         Self { core: Core::new(kernel, 0), participant }
     }
@@ -78,24 +65,7 @@ impl Bench {
     }
 }
 
-/// A body that is a closure.
-pub(crate) struct Does<F>(F);
-
 /// Returns a body that runs `f` each time it is resumed.
-pub(crate) fn does<F: FnMut(&Cx<'_, Pid>) -> Resumed + Send + 'static>(f: F) -> Does<F> {
-    Does(f)
-}
-
-impl<F> std::fmt::Debug for Does<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Does")
-    }
-}
-
-impl<F: FnMut(&Cx<'_, Pid>) -> Resumed + Send + 'static> Body for Does<F> {
-    type Message = Pid;
-
-    fn resume(&mut self, cx: &Cx<'_, Pid>) -> Resumed {
-        (self.0)(cx)
-    }
+pub(crate) fn does<F: FnMut(&Cx<'_, Pid>) -> BodyPoll + Send + 'static>(f: F) -> ClosureBody<Pid, F> {
+    body(f)
 }

@@ -133,7 +133,7 @@ fn watch(world: &Arc<ChaosWorld>, pid: Pid, random: &mut Random) {
     });
     let Ok(watch) = watch else { return };
     count(&world.ledger.watches_made);
-    if withdraws && watch.withdraw() {
+    if withdraws && watch.cancel() {
         count(&world.ledger.watches_withdrawn);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use atropos::otp::event::{EventHandler, EventManager, HandlerNext, RemovedHandler};
 use atropos::otp::group::ProcessGroups;
 use atropos::otp::registry::Registry;
-use atropos::otp::server::MailPolicy;
+use atropos::otp::server::MailboxPolicy;
 use atropos::otp::statem::Driver;
 use atropos::otp::{Event, MachineCx, StartError, StateMachine, Transition};
 use atropos::prelude::*;
@@ -284,7 +284,8 @@ impl Kept {
     fn reborn(self) -> Self {
         let world = self.world.clone();
         let make = move || Service::new(&world, 7);
-        let start = self.start.restart_in_place(make, MailPolicy::Drop, Intensity::within(100, Duration::from_secs(1)));
+        let start =
+            self.start.restart_in_place(make, MailboxPolicy::Drop, Intensity::within(100, Duration::from_secs(1)));
         Self { start, ..self }
     }
 }

@@ -1,26 +1,25 @@
-//! [`Work`]: a batch of monitors that one event ends. The batch survives a panic in external code.
+//! [`Batch`]: the monitors that one event ends. A batch survives a panic in external code.
 //!
 //! A node's loss and a process's death end many monitors, and each needs a call of external code.
 //! By then the records have left their maps, so only the thread that iterates over them holds them.
-//! If a call panics, the rest of the batch goes on the plane's backlog and the panic continues. The
-//! next call of the plane processes the backlog ([`crate::ControlPlane::resume`]).
+//! If a call panics, the rest of the batch goes on the plane's [`Backlog`] and the panic continues.
+//! The next call of the plane processes the backlog ([`crate::ControlPlane::resume`]).
 
 use alloc::collections::btree_map::IntoValues;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use atropos_kernel::Reason;
 
-use crate::control_plane::ControlPlane;
 use crate::local::Attachment;
-use crate::model::Rules;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::session::Records;
-use crate::sync::Ordering;
+use crate::sync::{Mutex, Ordering, PlainAtomicUsize};
 
 /// A batch of monitors that one event ends.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct Batch {
     /// Registrations of a lost peer, to be discarded.
     forget: IntoValues<Key, Arc<Inbound>>,
     /// Local watchers' monitors of a lost node's processes. Each gets a DOWN with `noconnection`.
@@ -32,7 +31,7 @@ pub(crate) struct Work {
     withdraw: IntoValues<RemoteReference, Arc<Outbound>>,
 }
 
-impl Work {
+impl Batch {
     fn nothing() -> Self {
         let reason = Reason::NOCONNECTION;
         let (forget, lost) = (IntoValues::default(), IntoValues::default());
@@ -54,71 +53,91 @@ impl Work {
     }
 }
 
-/// A batch in progress. If it is dropped unfinished, the rest goes on the backlog.
-struct InHand<'a, R: Rules> {
-    plane: &'a ControlPlane<R>,
-    work: Work,
+/// What happens to the records of a batch, one at a time.
+pub(crate) trait Apply {
+    /// Counts a record.
+    fn count(&self);
+    /// Discards the registration of a lost peer.
+    fn forget(&self, record: &Arc<Inbound>);
+    /// Answers a local watcher's monitor of a lost node's process.
+    fn lost(&self, record: &Arc<Outbound>);
+    /// Answers a peer's registration for a process that has ended with this reason.
+    fn answer(&self, record: &Arc<Inbound>, reason: Reason);
+    /// Withdraws the monitor of a watcher that has ended.
+    fn withdraw(&self, record: &Arc<Outbound>);
 }
 
-impl<R: Rules> InHand<'_, R> {
+/// The batches that panics in external code have left.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    batches: Mutex<Vec<Batch>>,
+    /// The number of batches.
+    left_over: PlainAtomicUsize,
+}
+
+/// A batch in progress. If it is dropped unfinished, the rest goes on the backlog.
+struct BatchGuard<'a, A: Apply> {
+    backlog: &'a Backlog,
+    to: &'a A,
+    batch: Batch,
+}
+
+impl<A: Apply> BatchGuard<'_, A> {
     fn run(&mut self) {
-        let Self { plane, work } = self;
-        for record in &mut work.forget {
-            plane.visited();
-            plane.withdraw_inbound(&record);
+        let Self { to, batch, .. } = self;
+        for record in &mut batch.forget {
+            to.count();
+            to.forget(&record);
         }
-        for record in &mut work.lost {
-            plane.visited();
-            plane.answer_outbound(&record, Reason::NOCONNECTION);
+        for record in &mut batch.lost {
+            to.count();
+            to.lost(&record);
         }
-        for record in &mut work.answer {
-            plane.visited();
-            plane.answer_inbound(&record, work.reason.clone());
+        for record in &mut batch.answer {
+            to.count();
+            to.answer(&record, batch.reason.clone());
         }
-        for record in &mut work.withdraw {
-            plane.visited();
-            plane.withdraw(&record);
+        for record in &mut batch.withdraw {
+            to.count();
+            to.withdraw(&record);
         }
     }
 }
 
-impl<R: Rules> Drop for InHand<'_, R> {
+impl<A: Apply> Drop for BatchGuard<'_, A> {
     fn drop(&mut self) {
-        if !self.work.is_done() {
+        if !self.batch.is_done() {
             // The thread is unwinding from a panic.
-            self.plane.backlog.lock().push(core::mem::replace(&mut self.work, Work::nothing()));
+            self.backlog.batches.lock().push(core::mem::replace(&mut self.batch, Batch::nothing()));
             // Release: pairs with the Acquire in `resume`. The counter is only a hint; the lock
             // orders the rest.
-            self.plane.left_over.fetch_add(1, Ordering::Release);
+            self.backlog.left_over.fetch_add(1, Ordering::Release);
         }
     }
 }
 
-impl<R: Rules> ControlPlane<R> {
-    /// Processes a batch, in order.
-    pub(crate) fn work(&self, work: Work) {
-        InHand { plane: self, work }.run();
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Self { batches: Mutex::default(), left_over: PlainAtomicUsize::new(0) }
     }
 
     /// Processes the backlog and then a batch. If the backlog panics, the batch goes on the backlog
     /// as well.
-    pub(crate) fn work_after(&self, work: Work) {
-        let mut in_hand = InHand { plane: self, work };
-        self.resume();
-        in_hand.run();
+    pub(crate) fn run_after(&self, to: &impl Apply, batch: Batch) {
+        let mut guard = BatchGuard { backlog: self, to, batch };
+        self.resume(to);
+        guard.run();
     }
 
-    /// Processes the work that panics in external code have left.
-    ///
-    /// Every other call does so first. Call it when no other call may come.
-    pub fn resume(&self) {
-        // Acquire: pairs with the Release in `InHand::drop`.
+    /// Processes the batches that panics in external code have left.
+    pub(crate) fn resume(&self, to: &impl Apply) {
+        // Acquire: pairs with the Release in `BatchGuard::drop`.
         while self.left_over.load(Ordering::Acquire) != 0 {
             // A separate binding, so that the lock is released before the work starts.
-            let work = self.backlog.lock().pop();
-            let Some(work) = work else { return };
+            let batch = self.batches.lock().pop();
+            let Some(batch) = batch else { return };
             self.left_over.fetch_sub(1, Ordering::Relaxed);
-            self.work(work);
+            BatchGuard { backlog: self, to, batch }.run();
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Events drive it: a process sets up a monitor (`outbound`), a message arrives (`inbound`), a
 //! process ends ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no
 //! clock and does no I/O. Messages leave through the [`Sender`], and DOWNs through the
-//! [`Watchers`]. Many threads may call its methods at once, also from inside a call of the `Sender`
-//! or the `Watchers`.
+//! [`RuntimeHooks`]. Many threads may call its methods at once, also from inside a call of the
+//! `Sender` or the `RuntimeHooks`.
 //!
 //! # Invariants
 //!
@@ -36,18 +36,19 @@ use core::marker::PhantomData;
 
 use atropos_kernel::Reason;
 
-use crate::batch::Work;
+use crate::batch::{Apply, Backlog, Batch};
+use crate::hooks::RuntimeHooks;
 use crate::local::Locals;
 use crate::message::Connection;
-use crate::model::{Rules, Shipped};
+use crate::model::{PlaneRules, Shipped};
 use crate::pid::{Node, RemotePid};
 use crate::quota::Account;
+use crate::record::{Inbound, Outbound};
 use crate::reference::{References, RemoteReference};
 use crate::sender::Sender;
 use crate::session::Session;
-use crate::sync::{AtomicU64, Mutex, Ordering, PlainAtomicUsize};
+use crate::sync::{AtomicU64, Ordering, PlainAtomicUsize};
 use crate::table::Table;
-use crate::watchers::Watchers;
 
 /// The options of a [`ControlPlane`].
 #[derive(Clone, Copy, Debug)]
@@ -89,12 +90,12 @@ impl Options {
 /// The control plane for one node's remote monitors: a state machine that events drive.
 ///
 /// The type parameter selects the rules, for models only.
-pub struct ControlPlane<R: Rules = Shipped> {
+pub struct ControlPlane<R: PlaneRules = Shipped> {
     pub(crate) node: Node,
     pub(crate) incarnation: u32,
     pub(crate) inbound_limit: usize,
     pub(crate) sender: Arc<dyn Sender>,
-    pub(crate) watchers: Arc<dyn Watchers>,
+    pub(crate) hooks: Arc<dyn RuntimeHooks>,
     pub(crate) references: References,
     /// The current session of each peer, by node number.
     pub(crate) sessions: Table<Session>,
@@ -104,14 +105,12 @@ pub struct ControlPlane<R: Rules = Shipped> {
     generations: AtomicU64,
     /// The next registration's order.
     pub(crate) orders: AtomicU64,
-    pub(crate) backlog: Mutex<Vec<Work>>,
-    /// The number of entries on the backlog.
-    pub(crate) left_over: PlainAtomicUsize,
+    backlog: Backlog,
     visits: PlainAtomicUsize,
     rules: PhantomData<R>,
 }
 
-impl<R: Rules> fmt::Debug for ControlPlane<R> {
+impl<R: PlaneRules> fmt::Debug for ControlPlane<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlPlane")
             .field("node", &self.node)
@@ -122,29 +121,28 @@ impl<R: Rules> fmt::Debug for ControlPlane<R> {
 
 impl ControlPlane {
     /// Creates a plane without connections.
-    pub fn new(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {
-        Self::with_rules(options, sender, watchers)
+    pub fn new(options: Options, sender: Arc<dyn Sender>, hooks: Arc<dyn RuntimeHooks>) -> Self {
+        Self::with_rules(options, sender, hooks)
     }
 }
 
-impl<R: Rules> ControlPlane<R> {
+impl<R: PlaneRules> ControlPlane<R> {
     /// Creates a plane that keeps other rules (for models).
     #[doc(hidden)]
-    pub fn with_rules(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {
+    pub fn with_rules(options: Options, sender: Arc<dyn Sender>, hooks: Arc<dyn RuntimeHooks>) -> Self {
         Self {
             node: options.node,
             incarnation: options.incarnation,
             inbound_limit: options.inbound_limit,
             sender,
-            watchers,
+            hooks,
             references: References::starting_at(options.first),
             sessions: Table::new(),
             locals: Locals::new(),
             accounts: Table::new(),
             generations: AtomicU64::new(1),
             orders: AtomicU64::new(0),
-            backlog: Mutex::default(),
-            left_over: PlainAtomicUsize::new(0),
+            backlog: Backlog::new(),
             visits: PlainAtomicUsize::new(0),
             rules: PhantomData,
         }
@@ -202,13 +200,13 @@ impl<R: Rules> ControlPlane<R> {
     }
 
     fn end(&self, session: &Session) {
-        self.work_after(Work::lost(session.close()));
+        self.backlog.run_after(self, Batch::lost(session.close()));
     }
 
     /// Reports the end of a local process: its remote watchers get exit notices, and its own remote
     /// monitors are withdrawn.
     pub fn exited(&self, pid: u64, reason: &Reason) {
-        self.work_after(Work::ended(self.locals.close(pid), reason.clone()));
+        self.backlog.run_after(self, Batch::ended(self.locals.close(pid), reason.clone()));
     }
 
     /// Returns the monitors that a local process has of remote processes.
@@ -230,7 +228,7 @@ impl<R: Rules> ControlPlane<R> {
     }
 
     /// Returns the number of charges on a peer's account, bounded by [`Options::inbound_limit`].
-    pub fn kept_for(&self, node: Node) -> usize {
+    pub fn quota_used(&self, node: Node) -> usize {
         self.accounts.get(node.number()).map_or(0, |account| account.charges())
     }
 
@@ -245,8 +243,33 @@ impl<R: Rules> ControlPlane<R> {
         self.visits.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn visited(&self) {
+    /// Processes the work that panics in external code have left.
+    ///
+    /// Every other call does so first. Call it when no other call may come.
+    pub fn resume(&self) {
+        self.backlog.resume(self);
+    }
+}
+
+impl<R: PlaneRules> Apply for ControlPlane<R> {
+    fn count(&self) {
         // Relaxed: statistics.
         self.visits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn forget(&self, record: &Arc<Inbound>) {
+        self.withdraw_inbound(record);
+    }
+
+    fn lost(&self, record: &Arc<Outbound>) {
+        self.answer_outbound(record, Reason::NOCONNECTION);
+    }
+
+    fn answer(&self, record: &Arc<Inbound>, reason: Reason) {
+        self.answer_inbound(record, reason);
+    }
+
+    fn withdraw(&self, record: &Arc<Outbound>) {
+        ControlPlane::withdraw(self, record);
     }
 }

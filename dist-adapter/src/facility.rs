@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use crate::control_plane::ControlPlane;
-use crate::model::Rules;
+use crate::model::PlaneRules;
 use crate::outbound::MonitorError;
 use crate::pid::{Node, RemotePid};
 use crate::reference::{References, RemoteReference};
@@ -25,7 +25,7 @@ pub trait DistributionMonitorFacility: Send + Sync {
     fn demonitor_remote(&self, caller: u64, reference: u64) -> bool;
 }
 
-impl<R: Rules> DistributionMonitorFacility for ControlPlane<R> {
+impl<R: PlaneRules> DistributionMonitorFacility for ControlPlane<R> {
     fn monitor_remote(&self, caller: u64, target: RemotePid) -> Result<u64, MonitorError> {
         ControlPlane::monitor_remote(self, caller, target).map(RemoteReference::to_raw)
     }

@@ -14,8 +14,8 @@ use atropos_kernel::Reason;
 
 use crate::control_plane::ControlPlane;
 use crate::local::{AttachError, AttachGuard, Left};
-use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::model::Rules;
+use crate::message::{Connection, MonitorControlMessage, RoutedMessage};
+use crate::model::PlaneRules;
 use crate::record::{Inbound, Key};
 use crate::session::{Placement, RecordLookup, Session};
 use crate::state::Cancelled;
@@ -47,7 +47,7 @@ impl fmt::Display for ReceiveError {
 
 impl core::error::Error for ReceiveError {}
 
-impl<R: Rules> ControlPlane<R> {
+impl<R: PlaneRules> ControlPlane<R> {
     /// Handles a message that arrived on this connection. Callers pass the messages of one
     /// connection in their order of arrival.
     ///
@@ -107,7 +107,7 @@ impl<R: Rules> ControlPlane<R> {
         // Relaxed: the number only needs to be larger than the numbers that this thread has seen.
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let record = Arc::new(Inbound::new(key, order, session.connection, charge));
-        match self.locals.tie::<R>(&*self.watchers, key.target.number, &AttachGuard::Inbound(&record)) {
+        match self.locals.tie::<R>(&*self.hooks, key.target.number, &AttachGuard::Inbound(&record)) {
             Ok(()) => {}
             Err(AttachError::Gone) => {
                 self.notify(session.connection, key, Reason::NOPROC);
@@ -154,7 +154,7 @@ impl<R: Rules> ControlPlane<R> {
 
     fn notify(&self, connection: Connection, key: Key, reason: Reason) {
         // A refusal means that the connection is gone: the peer answers its monitors itself.
-        let _ = self.sender.send(Routed { connection, message: key.notice(reason) });
+        let _ = self.sender.send(RoutedMessage { connection, message: key.notice(reason) });
     }
 
     /// Removes a record from the maps that still hold it.
@@ -164,7 +164,7 @@ impl<R: Rules> ControlPlane<R> {
         }
         let local = self.locals.get(record.key.target.number);
         if local.is_some_and(|local| local.take_inbound(record.order) == Left::Idle) {
-            self.watchers.unwatch(record.key.target.number);
+            self.hooks.unwatch(record.key.target.number);
         }
     }
 
@@ -175,11 +175,11 @@ impl<R: Rules> ControlPlane<R> {
         }
     }
 
-    /// Releases a watch before the runtime drops it ([`crate::Watchers::unwatch`]).
+    /// Releases a watch before the runtime drops it ([`crate::RuntimeHooks::unwatch`]).
     ///
     /// Returns `true` if no monitor needs the watch. The runtime then drops it, and the plane calls
-    /// [`crate::Watchers::watch`] before it needs it again. Returns `false` if a monitor has needed
-    /// the watch since then: the runtime keeps it.
+    /// [`crate::RuntimeHooks::watch`] before it needs it again. Returns `false` if a monitor has
+    /// needed the watch since then: the runtime keeps it.
     pub fn release(&self, pid: u64) -> bool {
         self.locals.release::<R>(pid)
     }

@@ -2,16 +2,16 @@
 //!
 //! It is created when a process first gets a remote monitor, and lives until the process ends.
 //! Before any monitor is attached, the plane requests a watch of the process from the runtime
-//! ([`Watchers::watch`]). So a process that dies before, during or after that is reported, and
+//! ([`RuntimeHooks::watch`]). So a process that dies before, during or after that is reported, and
 //! [`Local::close`] then finds every attached monitor or refuses it. No code checks whether a
 //! process is alive and attaches a monitor afterwards.
 //!
 //! A process that has set up remote monitors of its own is watched until it ends. A process that is
 //! watched for peers only becomes idle when the last of their records is removed. The record's
 //! account then holds an idle charge (`quota`, A2), and the plane requests that the runtime drop
-//! the watch ([`Watchers::unwatch`]), once until the runtime answers. When the runtime drops the
-//! watch ([`Locals::release`]), the local is retired if it is still idle. Until then a new record
-//! finds the process watched, and needs no request to the runtime.
+//! the watch ([`RuntimeHooks::unwatch`]), once until the runtime answers. When the runtime drops
+//! the watch ([`Locals::release`]), the local is retired if it is still idle. Until then a new
+//! record finds the process watched, and needs no request to the runtime.
 //!
 //! If a watch fails (no memory, or a panic), the local is retired unless a monitor is attached to
 //! it. Otherwise a peer could make the node keep one for each pid that it invents. A thread that
@@ -22,13 +22,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::model::Rules;
+use crate::hooks::RuntimeHooks;
+use crate::model::PlaneRules;
 use crate::quota::Charge;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::table::Table;
-use crate::watchers::Watchers;
 
 /// The remote monitors of one local process, and whether the runtime watches it.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Local {
         Self { watched: AtomicBool::new(false), ties: Mutex::new(Ties::Open(Attachment::default())) }
     }
 
-    fn place<R: Rules>(&self, tie: &AttachGuard<'_>) -> Placed {
+    fn place<R: PlaneRules>(&self, tie: &AttachGuard<'_>) -> Placed {
         match &mut *self.ties.lock() {
             Ties::Open(tied) => {
                 match tie {
@@ -176,7 +176,7 @@ impl Local {
     }
 
     /// Drops the watch if it is idle, and returns `true` if it is.
-    fn release<R: Rules>(&self) -> bool {
+    fn release<R: PlaneRules>(&self) -> bool {
         let mut ties = self.ties.lock();
         let Ties::Open(tied) = &mut *ties else { return true };
         tied.asked = false;
@@ -232,9 +232,9 @@ impl Locals {
     ///
     /// Lock-free except for the maps' locks: it repeats only when another thread's watch of the
     /// same process has failed.
-    pub(crate) fn tie<R: Rules>(
+    pub(crate) fn tie<R: PlaneRules>(
         &self,
-        watchers: &dyn Watchers,
+        hooks: &dyn RuntimeHooks,
         pid: u64,
         tie: &AttachGuard<'_>,
     ) -> Result<(), AttachError> {
@@ -244,7 +244,7 @@ impl Locals {
             // watch of the thread that has set the flag.
             if !local.watched.load(Ordering::Acquire) {
                 let unwatched = Unwatched { locals: self, pid, local: &local };
-                watchers.watch(pid).map_err(|_| AttachError::NoMemory)?;
+                hooks.watch(pid).map_err(|_| AttachError::NoMemory)?;
                 mem::forget(unwatched);
                 local.watched.store(true, Ordering::Release);
             }
@@ -257,7 +257,7 @@ impl Locals {
     }
 
     /// Handles the runtime's release of a watch, and returns `true` if no monitor needs the watch.
-    pub(crate) fn release<R: Rules>(&self, pid: u64) -> bool {
+    pub(crate) fn release<R: PlaneRules>(&self, pid: u64) -> bool {
         let Some(local) = self.table.get(pid) else { return true };
         let idle = local.release::<R>();
         if idle {

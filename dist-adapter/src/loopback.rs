@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use core::{fmt, mem};
 
 use crate::control_plane::ControlPlane;
-use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::model::Rules;
+use crate::message::{Connection, MonitorControlMessage, RoutedMessage};
+use crate::model::PlaneRules;
 use crate::sender::{NoConnection, Sender};
 use crate::sync::Mutex;
 
@@ -33,19 +33,19 @@ struct State {
 }
 
 /// One end of a [`LoopbackPair`].
-pub struct LoopBack {
+pub struct LoopbackEnd {
     cable: Arc<LoopbackPair>,
     side: usize,
 }
 
-impl fmt::Debug for LoopBack {
+impl fmt::Debug for LoopbackEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoopBack").field("side", &self.side).finish_non_exhaustive()
     }
 }
 
-impl Sender for LoopBack {
-    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+impl Sender for LoopbackEnd {
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection> {
         let mut state = self.cable.state.lock();
         let ends = state.ends.filter(|ends| ends[self.side] == message.connection);
         if let Some(ends) = ends {
@@ -77,12 +77,12 @@ impl LoopbackPair {
     }
 
     /// Returns the senders for the left plane and the right one.
-    pub fn ends(self: &Arc<Self>) -> [Arc<LoopBack>; 2] {
-        [0, 1].map(|side| Arc::new(LoopBack { cable: self.clone(), side }))
+    pub fn ends(self: &Arc<Self>) -> [Arc<LoopbackEnd>; 2] {
+        [0, 1].map(|side| Arc::new(LoopbackEnd { cable: self.clone(), side }))
     }
 
     /// Connects the two planes. An existing connection ends.
-    pub fn join<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) {
+    pub fn join<L: PlaneRules, R: PlaneRules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) {
         self.cut(left, right);
         let ends =
             [left.connected(right.node(), right.incarnation()), right.connected(left.node(), left.incarnation())];
@@ -90,7 +90,7 @@ impl LoopbackPair {
     }
 
     /// Drops the connection and returns `true`, or returns `false` if there is none.
-    pub fn cut<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) -> bool {
+    pub fn cut<L: PlaneRules, R: PlaneRules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) -> bool {
         let mut state = self.state.lock();
         let (ends, on_the_way) = (state.ends.take(), mem::take(&mut state.queues));
         drop(state);
@@ -110,7 +110,12 @@ impl LoopbackPair {
     ///
     /// Messages that a plane refuses are dropped. A queue that another thread is emptying is
     /// skipped.
-    pub fn pump<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>, most: usize) -> usize {
+    pub fn pump<L: PlaneRules, R: PlaneRules>(
+        &self,
+        left: &ControlPlane<L>,
+        right: &ControlPlane<R>,
+        most: usize,
+    ) -> usize {
         let to_right = self.empty(0, most, |connection, message| {
             let _ = right.receive(connection, message);
         });

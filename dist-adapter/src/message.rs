@@ -1,4 +1,5 @@
-//! The control messages for monitors, [`MonitorControlMessage`], and their connection, [`Routed`].
+//! The control messages for monitors, [`MonitorControlMessage`], and their connection,
+//! [`RoutedMessage`].
 //!
 //! The three messages and their numbers are those of Erlang's distribution protocol. A
 //! [`Connection`] is one connection to a node, from its set-up to its loss. A message of an old
@@ -86,7 +87,7 @@ impl MonitorControlMessage {
 
 /// A message and the only connection that may carry it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Routed {
+pub struct RoutedMessage {
     /// The message's connection. A sender with a newer connection to the same node refuses the
     /// message.
     pub connection: Connection,
@@ -94,7 +95,7 @@ pub struct Routed {
     pub message: MonitorControlMessage,
 }
 
-impl Routed {
+impl RoutedMessage {
     /// Returns the node at the other end of the connection.
     pub const fn destination(&self) -> Node {
         self.connection.node

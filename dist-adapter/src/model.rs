@@ -1,12 +1,12 @@
 //! The control plane's rules, one constant each, so that a model can break one and show what it
 //! prevents.
 //!
-//! Only models implement [`Rules`] with a rule switched off. [`Shipped`] keeps all of them.
+//! Only models implement [`PlaneRules`] with a rule switched off. [`Shipped`] keeps all of them.
 
 use crate::sync::Ordering;
 
 /// The rules of the control plane.
-pub trait Rules: Send + Sync + 'static {
+pub trait PlaneRules: Send + Sync + 'static {
     /// A monitor's state word moves by compare-exchange: of the threads that try to answer or
     /// withdraw the monitor, exactly one succeeds.
     const ONE_WINNER: bool = true;
@@ -38,4 +38,4 @@ pub trait Rules: Send + Sync + 'static {
 /// The rule set of the shipped control plane: every rule is kept.
 #[derive(Debug)]
 pub struct Shipped;
-impl Rules for Shipped {}
+impl PlaneRules for Shipped {}

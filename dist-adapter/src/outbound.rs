@@ -14,7 +14,7 @@ use atropos_kernel::Reason;
 
 use crate::control_plane::ControlPlane;
 use crate::local::{AttachError, AttachGuard};
-use crate::model::Rules;
+use crate::model::PlaneRules;
 use crate::pid::RemotePid;
 use crate::record::{Key, Outbound};
 use crate::reference::RemoteReference;
@@ -65,23 +65,23 @@ impl From<AttachError> for MonitorError {
 
 /// A request in transmission. Its drop withdraws the monitor, because a sender that panics has not
 /// sent the request.
-struct Asking<'a, R: Rules> {
+struct Asking<'a, R: PlaneRules> {
     plane: &'a ControlPlane<R>,
     record: &'a Arc<Outbound>,
 }
 
-impl<R: Rules> Drop for Asking<'_, R> {
+impl<R: PlaneRules> Drop for Asking<'_, R> {
     fn drop(&mut self) {
         let _ = self.record.state.cancel::<R>();
         self.plane.forget_outbound(self.record);
     }
 }
 
-impl<R: Rules> ControlPlane<R> {
+impl<R: PlaneRules> ControlPlane<R> {
     /// Monitors a process of another node for a local process.
     ///
-    /// The watcher gets one DOWN ([`crate::Watchers::deliver_down`]) when the target ends or its
-    /// node is lost, possibly before this returns.
+    /// The watcher gets one DOWN ([`crate::RuntimeHooks::deliver_down`]) when the target ends or
+    /// its node is lost, possibly before this returns.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl<R: Rules> ControlPlane<R> {
         let reference = self.references.next().ok_or(MonitorError::ReferenceExhausted)?;
         let key = Key { reference, watcher: self.name_of(watcher), target };
         let record = Arc::new(Outbound::new(key, session.connection));
-        self.locals.tie::<R>(&*self.watchers, watcher, &AttachGuard::Outbound(&record))?;
+        self.locals.tie::<R>(&*self.hooks, watcher, &AttachGuard::Outbound(&record))?;
         if !session.place_outbound(&record) && R::REFUSE_LOST {
             // Only the watcher's death can have found the record, and it needs no answer.
             let _ = record.state.cancel::<R>();
@@ -153,7 +153,7 @@ impl<R: Rules> ControlPlane<R> {
         if record.state.fire::<R>() {
             self.forget_outbound(record);
             let Key { reference, watcher, target } = record.key;
-            self.watchers.deliver_down(watcher.number, reference, target, reason);
+            self.hooks.deliver_down(watcher.number, reference, target, reason);
         }
     }
 

@@ -26,7 +26,7 @@
 
 use alloc::sync::Arc;
 
-use crate::model::Rules;
+use crate::model::PlaneRules;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of charges on one peer node, and their limit.
@@ -47,7 +47,7 @@ impl Account {
     }
 
     /// Takes a charge, or returns `None` if the quota is used up. Lock-free.
-    pub(crate) fn claim<R: Rules>(self: &Arc<Self>) -> Option<Charge> {
+    pub(crate) fn claim<R: PlaneRules>(self: &Arc<Self>) -> Option<Charge> {
         let up = |charges| (charges < self.limit).then_some(charges + 1);
         // Relaxed, here and below: the count orders no other data, and A3 needs only the exchange.
         if R::CLAIM_AT_ONCE {

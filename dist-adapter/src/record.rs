@@ -5,7 +5,7 @@
 //! its connection's (`session`). So the end of the process and the end of the connection each find
 //! it without a look at unrelated records.
 
-use crate::message::{Connection, MonitorControlMessage, Routed};
+use crate::message::{Connection, MonitorControlMessage, RoutedMessage};
 use crate::pid::RemotePid;
 use crate::quota::Charge;
 use crate::reference::RemoteReference;
@@ -50,8 +50,8 @@ impl Outbound {
         Self { key, connection, state: State::new() }
     }
 
-    pub(crate) fn routed(&self, message: MonitorControlMessage) -> Routed {
-        Routed { connection: self.connection, message }
+    pub(crate) fn routed(&self, message: MonitorControlMessage) -> RoutedMessage {
+        RoutedMessage { connection: self.connection, message }
     }
 }
 

@@ -29,10 +29,10 @@ use atropos::kernel::Tombstone;
 use atropos::{Address, Context, Handle, MonitorError, MonitorTarget, NoMemory, Pid, Reason, Received, SpawnError};
 
 use crate::control_plane::{ControlPlane, Options};
+use crate::hooks::RuntimeHooks;
 use crate::pid::RemotePid;
 use crate::reference::RemoteReference;
 use crate::sender::Sender;
-use crate::watchers::Watchers;
 
 /// The DOWN of a remote monitor, as a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,7 +59,7 @@ enum Order {
 /// The function that sends a DOWN to its watcher.
 type Deliver = dyn Fn(&Handle, Pid, RemoteDown) + Send + Sync;
 
-/// The [`Watchers`] of a plane whose processes belong to an `atropos` runtime.
+/// The [`RuntimeHooks`] of a plane whose processes belong to an `atropos` runtime.
 pub struct Relay {
     handle: Handle,
     process: Address<Order>,
@@ -96,7 +96,7 @@ impl Relay {
     }
 }
 
-impl Watchers for Relay {
+impl RuntimeHooks for Relay {
     fn deliver_down(&self, watcher: u64, reference: RemoteReference, target: RemotePid, reason: Reason) {
         if let Some(watcher) = Pid::from_raw(watcher) {
             (self.deliver)(&self.handle, watcher, RemoteDown { reference, target, reason });
@@ -150,7 +150,7 @@ async fn relay(cx: Context<Order>, handle: Handle) {
                 }
             }
             Received::Down(down) => {
-                let MonitorTarget::Pid(pid) = down.object else { continue };
+                let MonitorTarget::Pid(pid) = down.target else { continue };
                 monitors.remove(&pid.to_raw());
                 let reason =
                     if down.reason == Reason::NOPROC { last_words(&cx, &handle, pid).await } else { down.reason };

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
 
-use crate::message::Routed;
+use crate::message::RoutedMessage;
 use crate::sync::Mutex;
 
 /// The error of a message whose connection has ended.
@@ -35,13 +35,13 @@ impl core::error::Error for NoConnection {}
 ///   message counts as not sent.
 pub trait Sender: Send + Sync {
     /// Sends a message, or queues it for transmission.
-    fn send(&self, message: Routed) -> Result<(), NoConnection>;
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection>;
 }
 
 /// A sender that stores its messages, in order.
 #[derive(Debug, Default)]
 pub struct RecordingSender {
-    sent: Mutex<Vec<Routed>>,
+    sent: Mutex<Vec<RoutedMessage>>,
 }
 
 impl RecordingSender {
@@ -51,13 +51,13 @@ impl RecordingSender {
     }
 
     /// Returns the messages sent since the last call.
-    pub fn drain(&self) -> Vec<Routed> {
+    pub fn drain(&self) -> Vec<RoutedMessage> {
         mem::take(&mut *self.sent.lock())
     }
 }
 
 impl Sender for RecordingSender {
-    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection> {
         self.sent.lock().push(message);
         Ok(())
     }

@@ -23,7 +23,7 @@
 //! and the creator removes the record itself. Either the creator's insertion precedes the other
 //! thread's removal, or the creator sees the state that the other thread wrote before.
 
-use crate::model::Rules;
+use crate::model::PlaneRules;
 use crate::sync::{AtomicU8, Ordering};
 
 const PLACING: u8 = 0;
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Moves from `from` to `to`, or returns the state found instead.
-    fn step<R: Rules>(&self, from: u8, to: u8, success: Ordering) -> Result<(), u8> {
+    fn step<R: PlaneRules>(&self, from: u8, to: u8, success: Ordering) -> Result<(), u8> {
         if R::ONE_WINNER {
             return self.0.compare_exchange(from, to, success, Ordering::Acquire).map(drop);
         }
@@ -83,9 +83,9 @@ impl State {
 
     /// Ends the record and returns its previous state, or the state in which it had already ended.
     /// Wait-free: at most three exchanges, because the state only advances.
-    fn end<R: Rules>(&self, to: u8) -> Result<u8, u8> {
-        // AcqRel. Acquire pairs with `arm` (`Rules::ARM`): without it the ending thread can miss
-        // what the creator did before it armed the record. Release pairs with the Acquire of a
+    fn end<R: PlaneRules>(&self, to: u8) -> Result<u8, u8> {
+        // AcqRel. Acquire pairs with `arm` (`PlaneRules::ARM`): without it the ending thread can
+        // miss what the creator did before it armed the record. Release pairs with the Acquire of a
         // failing `arm`: without it the creator can miss what the ending thread did before.
         match self.step::<R>(ARMED, to, Ordering::AcqRel) {
             Ok(()) => return Ok(ARMED),
@@ -100,18 +100,18 @@ impl State {
     }
 
     /// Arms the record after its creator has placed it, or returns how it ended. Wait-free.
-    pub(crate) fn arm<R: Rules>(&self) -> Result<(), Ended> {
+    pub(crate) fn arm<R: PlaneRules>(&self) -> Result<(), Ended> {
         self.step::<R>(PLACING, ARMED, R::ARM).map_err(Ended::of)
     }
 
     /// Returns `true` if the caller is the thread that brings the answer. Wait-free.
     #[must_use = "the thread that fires must deliver"]
-    pub(crate) fn fire<R: Rules>(&self) -> bool {
+    pub(crate) fn fire<R: PlaneRules>(&self) -> bool {
         self.end::<R>(FIRED).is_ok()
     }
 
     /// Withdraws the monitor. Wait-free.
-    pub(crate) fn cancel<R: Rules>(&self) -> Cancelled {
+    pub(crate) fn cancel<R: PlaneRules>(&self) -> Cancelled {
         match self.end::<R>(CANCELLED) {
             Ok(ARMED) => Cancelled::Armed,
             Ok(_) => Cancelled::Placing,

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use atropos_dist::{
     ControlPlane, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ReceiveError,
-    RemotePid, RemoteReference, Routed,
+    RemotePid, RemoteReference, RoutedMessage,
 };
 use atropos_kernel::Reason;
 use common::*;
@@ -43,7 +43,7 @@ fn fault_2_1_a_a_request_of_an_old_connection_leaves_no_ghost_at_the_peer() {
     let [left_end, right_end] = cable.ends();
     let late = Arc::new(Late { cable: cable.clone(), planes: OnceLock::new(), once: AtomicBool::new(true) });
     let act = late.clone();
-    let slow = Calls(move |routed: &Routed| {
+    let slow = Calls(move |routed: &RoutedMessage| {
         if act.once.swap(false, Ordering::Relaxed) {
             let planes = act.planes.get().expect("set").each_ref().map(|plane| plane.upgrade().expect("alive"));
             act.cable.join(&planes[0], &planes[1]);

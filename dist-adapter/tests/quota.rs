@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use atropos::{Address, Context, Handle, Reason, Runtime};
 use atropos_dist::relay::Relay;
 use atropos_dist::{
-    ControlPlane, NoConnection, Node, Options, ReceiveError, RecordingSender, RemotePid, RemoteReference, Routed,
-    Sender, Watchers,
+    ControlPlane, NoConnection, Node, Options, ReceiveError, RecordingSender, RemotePid, RemoteReference,
+    RoutedMessage, RuntimeHooks, Sender,
 };
 use atropos_kernel::NoMemory;
 use common::*;
@@ -64,7 +64,7 @@ impl Slow {
     }
 }
 
-impl Watchers for Slow {
+impl RuntimeHooks for Slow {
     fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
 
     fn watch(&self, pid: u64) -> Result<(), NoMemory> {
@@ -93,7 +93,7 @@ fn n25_withdrawn_monitors_count_until_the_runtime_has_collected_them() {
                 plane.receive(there_now, demonitor_p(number, there(9), here(number))).expect("the peer's own monitor");
                 // The bounds include the other peer's processes.
                 assert!(plane.watched() <= QUOTA + 3 && slow.waiting() <= 2 * (QUOTA + 3));
-                assert!(plane.kept_for(THERE) <= QUOTA);
+                assert!(plane.quota_used(THERE) <= QUOTA);
             }
             assert_eq!(taken, QUOTA, "round {round}");
             let notices = sent.drain().into_iter().filter(|routed| routed.destination() == THERE).count();
@@ -102,7 +102,7 @@ fn n25_withdrawn_monitors_count_until_the_runtime_has_collected_them() {
             // Another peer's quota is separate.
             assert_eq!(plane.receive(other, monitor_p(round, elsewhere(9), here(5000 + round))), Ok(()));
             slow.run();
-            assert_eq!(plane.kept_for(THERE), 0, "all collected, and the quota is free again");
+            assert_eq!(plane.quota_used(THERE), 0, "all collected, and the quota is free again");
         }
         assert_eq!(plane.watched(), if alive { 3 } else { 0 });
     }
@@ -121,11 +121,11 @@ fn n25_a_new_connection_finds_the_old_charges() {
         if number % 2 == 0 {
             assert!(plane.disconnected(now));
         }
-        assert!(plane.watched() <= QUOTA && slow.waiting() <= 2 * QUOTA && plane.kept_for(THERE) <= QUOTA);
+        assert!(plane.watched() <= QUOTA && slow.waiting() <= 2 * QUOTA && plane.quota_used(THERE) <= QUOTA);
     }
     assert_eq!(taken, QUOTA);
     slow.run();
-    assert_eq!((plane.kept_for(THERE), plane.watched()), (0, 0));
+    assert_eq!((plane.quota_used(THERE), plane.watched()), (0, 0));
 }
 
 #[test]
@@ -140,27 +140,27 @@ fn n25_a_watch_that_is_needed_again_is_kept() {
     plane.receive(now, monitor_p(100, there(9), here(42))).expect("accepted");
     assert_eq!(*slow.orders.lock().unwrap(), [Order::Watch(42), Order::Unwatch(42)], "one request each");
     assert_eq!(slow.run(), [], "a peer monitors the process, so the watch is kept");
-    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+    assert_eq!((plane.watched(), plane.quota_used(THERE)), (1, 1));
     plane.exited(42, &Reason::KILLED);
     let messages: Vec<_> = sent.drain().into_iter().map(|routed| routed.message).collect();
     assert_eq!(messages, [exit_p(reference(100), there(9), here(42), Reason::KILLED)]);
-    assert_eq!((plane.watched(), plane.kept_for(THERE)), (0, 0));
+    assert_eq!((plane.watched(), plane.quota_used(THERE)), (0, 0));
     // Two peers that monitor a process pay one charge each. The last to withdraw pays for the
     // watch.
     let other = plane.connected(ELSEWHERE, 1);
     plane.receive(now, monitor_p(1, there(9), here(43))).expect("accepted");
     plane.receive(other, monitor_p(1, elsewhere(9), here(43))).expect("accepted");
     plane.receive(now, demonitor_p(1, there(9), here(43))).expect("the peer's own monitor");
-    assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
+    assert_eq!((plane.quota_used(THERE), plane.quota_used(ELSEWHERE)), (0, 1));
     plane.receive(other, demonitor_p(1, elsewhere(9), here(43))).expect("the peer's own monitor");
-    assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
+    assert_eq!((plane.quota_used(THERE), plane.quota_used(ELSEWHERE)), (0, 1));
     assert_eq!(slow.run(), [43]);
-    assert_eq!((plane.watched(), plane.kept_for(ELSEWHERE)), (0, 0));
+    assert_eq!((plane.watched(), plane.quota_used(ELSEWHERE)), (0, 0));
     // A process that monitors others is watched for itself: no peer pays.
     plane.monitor_remote(44, there(1)).expect("connected");
     plane.receive(now, monitor_p(2, there(9), here(44))).expect("accepted");
     plane.receive(now, demonitor_p(2, there(9), here(44))).expect("the peer's own monitor");
-    assert_eq!((plane.kept_for(THERE), slow.run(), plane.watched()), (0, vec![], 1));
+    assert_eq!((plane.quota_used(THERE), slow.run(), plane.watched()), (0, vec![], 1));
 }
 
 /// A sender that panics leaves a backlog. The account counts the backlog although its session is
@@ -169,7 +169,7 @@ fn n25_a_watch_that_is_needed_again_is_kept() {
 fn n25_the_backlog_is_on_the_account() {
     let angry = Arc::new(AtomicBool::new(true));
     let panics = angry.clone();
-    let sender = Calls(move |_: &Routed| {
+    let sender = Calls(move |_: &RoutedMessage| {
         assert!(!panics.load(Ordering::Relaxed), "the sender panics");
         Ok(())
     });
@@ -180,20 +180,20 @@ fn n25_the_backlog_is_on_the_account() {
         plane.receive(now, monitor_p(number, there(9), here(42))).expect("accepted");
     }
     assert!(catch_unwind(AssertUnwindSafe(|| site.world.kill(42, &Reason::KILLED))).is_err());
-    assert_eq!(plane.kept_for(THERE), 3);
+    assert_eq!(plane.quota_used(THERE), 3);
     // The next call processes the backlog first, and loses one delivery to the panic.
     assert!(catch_unwind(AssertUnwindSafe(|| plane.connected(THERE, 1))).is_err());
     assert_eq!(plane.monitors_with(THERE), (0, 0));
-    assert!(plane.kept_for(THERE) >= 2, "the account counts the backlog");
+    assert!(plane.quota_used(THERE) >= 2, "the account counts the backlog");
     angry.store(false, Ordering::Relaxed);
     plane.resume();
-    assert_eq!(plane.kept_for(THERE), 0);
+    assert_eq!(plane.quota_used(THERE), 0);
 }
 
 struct Nowhere;
 
 impl Sender for Nowhere {
-    fn send(&self, _: Routed) -> Result<(), NoConnection> {
+    fn send(&self, _: RoutedMessage) -> Result<(), NoConnection> {
         Ok(())
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use atropos::kernel::Limits;
 use atropos::{Address, Context, Handle, Peek, Reason, Runtime};
 use atropos_dist::relay::Relay;
-use atropos_dist::{MonitorControlMessage, NoConnection, Node, Options, RemotePid, RemoteReference, Routed, Sender};
+use atropos_dist::{
+    MonitorControlMessage, NoConnection, Node, Options, RemotePid, RemoteReference, RoutedMessage, Sender,
+};
 
 const HERE: Node = Node::new(1);
 const THERE: Node = Node::new(2);
@@ -34,7 +36,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 struct Nowhere;
 
 impl Sender for Nowhere {
-    fn send(&self, _: Routed) -> Result<(), NoConnection> {
+    fn send(&self, _: RoutedMessage) -> Result<(), NoConnection> {
         Ok(())
     }
 }
@@ -50,7 +52,7 @@ fn a_panicking_panic_payload_does_not_end_the_relay() {
     }
     struct Throws;
     impl Sender for Throws {
-        fn send(&self, routed: Routed) -> Result<(), NoConnection> {
+        fn send(&self, routed: RoutedMessage) -> Result<(), NoConnection> {
             match routed.message {
                 MonitorControlMessage::DemonitorP { .. } => panic_any(Bomb),
                 _ => Ok(()),
@@ -93,7 +95,7 @@ fn a_panicking_backlog_loses_no_exit() {
     #[derive(Default)]
     struct Notes(Mutex<Vec<MonitorControlMessage>>);
     impl Sender for Notes {
-        fn send(&self, routed: Routed) -> Result<(), NoConnection> {
+        fn send(&self, routed: RoutedMessage) -> Result<(), NoConnection> {
             self.0.lock().expect("the mutex is not poisoned").push(routed.message);
             Ok(())
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use atropos::{Address, Context, Handle, Pid, Reason, Received, Runtime};
 use atropos_dist::relay::{Relay, RemoteDown};
-use atropos_dist::{ControlPlane, LoopBack, LoopbackPair, MonitorError, Node, Options, RemotePid, RemoteReference};
+use atropos_dist::{ControlPlane, LoopbackEnd, LoopbackPair, MonitorError, Node, Options, RemotePid, RemoteReference};
 
 use common::Random;
 
@@ -43,7 +43,7 @@ struct Site {
 }
 
 impl Site {
-    fn new(node: u64, end: Arc<LoopBack>) -> Self {
+    fn new(node: u64, end: Arc<LoopbackEnd>) -> Self {
         let runtime = Runtime::builder().cores(2).build().unwrap();
         let account = Arc::new(Account::default());
         let count = account.clone();

@@ -75,7 +75,7 @@ fn concurrent_operations_end_each_monitor_once() {
     let done = AtomicBool::new(false);
     let accounts: Mutex<[Vec<Account>; 2]> = Mutex::default();
     thread::scope(|scope| {
-        let askers: Vec<_> = (0..4)
+        let requesters: Vec<_> = (0..4)
             .map(|number| {
                 let (pair, accounts) = (&pair, &accounts);
                 scope.spawn(move || {
@@ -108,8 +108,8 @@ fn concurrent_operations_end_each_monitor_once() {
                 thread::yield_now();
             }
         });
-        for asker in askers {
-            asker.join().unwrap();
+        for requester in requesters {
+            requester.join().unwrap();
         }
         done.store(true, Ordering::Release);
     });

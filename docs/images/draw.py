@@ -17,31 +17,44 @@ EDGE = {"word": "#3b6ea5", "act": "#b3742a", "data": "#4f8a3c", "plain": "#77777
 FONT = "font-family=\"'DejaVu Sans', Verdana, sans-serif\""
 
 CRATES = """
-size 860 470
+size 1060 480
 text 30 34 16 start | Crates: an arrow points to what a crate uses
-box 60 390 740 52 word | kernel (atropos-kernel) | mechanisms: no_std + alloc, no thread, clock, global or thread-local
-box 240 290 180 52 act | otp (atropos-otp) | policy, no unsafe, no_std
-box 440 290 180 52 act | facility | traits over raw pids, no_std
-box 60 290 140 52 data | bare-adapter | one hart, no OS
-box 660 290 140 52 plain | loom-tests | shuttle-tests, benches
-box 240 190 380 52 data | std-adapter (atropos) | a thread per core, Tokio; uses the kernel directly too
-box 240 90 120 52 plain | chaos | random programs
-box 380 90 240 52 plain | bench-harness | workloads, conformance, reference
-box 660 190 140 52 data | dist-adapter | remote monitors
-box 660 90 140 52 plain | peers, fuzz | own workspaces
-arrow 130 342 130 390
-arrow 330 342 330 390
-arrow 530 342 530 390
-arrow 730 342 730 390
-arrow 330 242 330 290
-arrow 530 242 530 290
-arrow 300 142 300 190
-arrow 500 142 500 190
-arrow 660 116 620 116
-line 660 206 620 206 | relay @ 640 198 middle
-arrow 700 242 700 264 634 264 634 390
-line 770 290 770 242 | models @ 778 270 start
-text 30 60 12 start | dashed: only with the feature relay; only for the models of dist-adapter
+text 30 58 12 start | dashed: only with the features relay or node; only for the models of dist-adapter; only in the tests
+box 60 396 940 52 word | kernel (atropos-kernel) | mechanisms: no_std + alloc, no thread, clock, global or thread-local
+box 60 296 140 52 data | bare-adapter | one hart, no OS
+box 240 296 180 52 act | otp (atropos-otp) | policy, no unsafe, no_std
+box 440 296 180 52 act | facility | traits over raw pids, no_std
+box 660 296 140 52 plain | loom-tests | shuttle-tests, benches
+box 860 296 140 52 data | sim-adapter | simulated cores
+box 240 196 380 52 data | std-adapter (atropos) | a thread per core, Tokio; uses the kernel directly too
+box 660 196 140 52 data | dist-adapter | Erlang clusters
+box 860 196 140 52 plain | reference | OTP's rules as a model
+box 60 96 140 52 plain | peers | own workspace
+box 240 96 140 52 plain | bench-harness | workloads
+box 396 96 100 52 plain | chaos | programs
+box 512 96 140 52 plain | conformance | recorded cases
+box 660 96 140 52 act | node | a program
+box 860 96 140 52 plain | fuzz | own workspace
+arrow 130 348 130 396
+arrow 330 348 330 396
+arrow 530 348 530 396
+arrow 730 348 730 396
+arrow 930 348 930 396
+arrow 330 248 330 296
+arrow 530 248 530 296
+arrow 200 122 240 122
+arrow 310 148 310 196
+arrow 446 148 446 196
+arrow 566 148 566 196
+arrow 576 96 576 78 840 78 840 310 860 310
+arrow 730 148 730 196
+arrow 930 148 930 196
+arrow 930 248 930 296
+arrow 800 328 860 328
+line 660 212 620 212 | features @ 640 190 middle
+arrow 660 248 660 270 634 270 634 396
+line 770 296 770 248 | models @ 778 276 start
+line 380 348 380 366 880 366 880 348 | tests of kernel and otp @ 430 381 middle
 """
 
 LAYERS = """
@@ -59,7 +72,7 @@ box 257 458 130 42 data | timer | wheel, inbox
 box 394 458 220 42 data | reclaim | epoch, quiescent, return_queue
 box 621 458 209 42 data | intrusive | list, record_set, refcount
 box 30 508 395 42 plain | memory | pool, depot
-box 435 508 395 42 plain | leaves | pid, reason, sync, config, mutation, catch_drop, kernel_ptr
+box 435 508 395 42 plain | leaves | pid, reason, sync, config, mutation, shipped, catch_drop, kernel_ptr
 """
 
 PROCESS = """

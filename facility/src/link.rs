@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use atropos_kernel::{QueryFuture, QueryReply};
+use atropos_kernel::QueryFuture;
 
 /// The reason why an operation did nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,14 +32,14 @@ impl core::error::Error for LinkError {}
 /// which replies between two slices.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
-pub enum Linked {
+pub enum LinkQuery {
     /// The result is known.
     Known(bool),
     /// The result arrives with the caller's reply.
-    Later(QueryFuture),
+    Later(QueryFuture<bool>),
 }
 
-impl Linked {
+impl LinkQuery {
     /// Returns the result if it is known at once.
     pub fn known(&self) -> Option<bool> {
         match self {
@@ -49,14 +49,14 @@ impl Linked {
     }
 }
 
-impl Future for Linked {
+impl Future for LinkQuery {
     type Output = bool;
 
     /// Resolves to `false` if the caller dies before it replies.
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<bool> {
         match &mut *self {
             Self::Known(linked) => Poll::Ready(*linked),
-            Self::Later(waiting) => Pin::new(waiting).poll(task).map(|said| matches!(said, QueryReply::Linked(true))),
+            Self::Later(waiting) => Pin::new(waiting).poll(task),
         }
     }
 }
@@ -84,5 +84,5 @@ pub trait LinkFacility: Send + Sync {
     fn trap_exit(&self, caller: u64) -> Result<bool, LinkError>;
 
     /// Returns whether the caller is linked with `other`.
-    fn is_linked(&self, caller: u64, other: u64) -> Result<Linked, LinkError>;
+    fn is_linked(&self, caller: u64, other: u64) -> Result<LinkQuery, LinkError>;
 }

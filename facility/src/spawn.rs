@@ -5,7 +5,7 @@ use core::any::Any;
 use core::fmt;
 
 /// The entry point of a new process. The arguments have the interpreter's own type.
-pub struct Entry<'a> {
+pub struct EntryPoint<'a> {
     /// The module name.
     pub module: &'a str,
     /// The function name.
@@ -14,7 +14,7 @@ pub struct Entry<'a> {
     pub arguments: Box<dyn Any + Send>,
 }
 
-impl fmt::Debug for Entry<'_> {
+impl fmt::Debug for EntryPoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.module, self.function)
     }
@@ -75,5 +75,5 @@ pub trait SpawnFacility: Send + Sync {
     /// Spawns a process. The entry point is resolved before anything is allocated. Link, monitor
     /// and flag are in force before the new process's first instruction; if the caller dies during
     /// the call, it has died after the spawn.
-    fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError>;
+    fn spawn(&self, caller: u64, entry: EntryPoint<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError>;
 }

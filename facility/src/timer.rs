@@ -40,12 +40,12 @@ impl core::error::Error for TimerError {}
 /// that is ready at once.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
-pub enum TimeLeft {
+pub enum RemainingTime {
     /// The result is known without a query.
     Known(Option<Duration>),
 }
 
-impl TimeLeft {
+impl RemainingTime {
     /// Returns the result if it is known at once.
     pub fn known(&self) -> Option<Option<Duration>> {
         let Self::Known(left) = self;
@@ -53,7 +53,7 @@ impl TimeLeft {
     }
 }
 
-impl Future for TimeLeft {
+impl Future for RemainingTime {
     type Output = Option<Duration>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Duration>> {
@@ -72,8 +72,8 @@ pub trait TimerFacility<M>: Send + Sync {
     fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError>;
 
     /// Cancels a timer of any process; returns the time it had left, or `None` if it is over.
-    fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
+    fn cancel(&self, caller: u64, timer: u64) -> Result<RemainingTime, TimerError>;
 
     /// Returns the time that a timer of any process has left, or `None` if it is over.
-    fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
+    fn read(&self, caller: u64, timer: u64) -> Result<RemainingTime, TimerError>;
 }

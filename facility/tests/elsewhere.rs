@@ -13,18 +13,18 @@ use std::time::Duration;
 use atropos::facility::mock::{MockAliases, MockNames, MockProcesses};
 use atropos::facility::{
     AliasFacility, AliasMode, AliasRecord, Facilities, LinkFacility as _, NameError, NameFacility, NameRecord,
-    SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility as _, TimeLeft, TimerError, TimerFacility,
-    Unsupported,
+    RemainingTime, SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility as _, TimerError,
+    TimerFacility, Unsupported,
 };
 use atropos::kernel::{Limits, Reference};
-use atropos::{Alias, MonitorTarget, Pid, Reason, Received, Resumed, Runtime};
+use atropos::{Alias, BodyPoll, MonitorTarget, Pid, Reason, Received, Runtime};
 use common::{Order, Probe, native, next, nobody, run, runtime, spawner, until};
 
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_secs(3_600);
 
 /// Waits for a result as a host thread does.
-fn answer(left: TimeLeft) -> Option<Duration> {
+fn answer(left: RemainingTime) -> Option<Duration> {
     let (mut left, mut answer) = (pin!(left), None);
     until("it replies", || match left.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(left) => {
@@ -196,7 +196,7 @@ fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, Moni
         loop {
             let _ = send.send(match cx.recv().await {
                 Received::Message(number) => Ok(number),
-                Received::Down(down) => Err(down.object),
+                Received::Down(down) => Err(down.target),
                 other => panic!("{other:?}"),
             });
         }
@@ -318,7 +318,7 @@ fn alias_is_active_from_the_call_on() {
             }
         }
         while cx.spend(1) {}
-        Resumed::Yield
+        BodyPoll::Yield
     });
     let busy = spawner.spawn(parent.raw(), body, SpawnFlags::default()).expect("a process").pid;
     let pid = Pid::from_raw(busy).expect("a pid");

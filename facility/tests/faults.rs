@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use atropos::facility::{
     KernelFacilities, LinkError, LinkFacility as _, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
 };
-use atropos::{Handle, Pid, Reason, Received, Resumed, Runtime};
+use atropos::{BodyPoll, Handle, Pid, Reason, Received, Runtime};
 use common::{Event, Probe, native, run, runtime, spawner, until};
 
 #[test]
@@ -35,7 +35,7 @@ fn fault_2_2_b_a_busy_process_gets_its_signals() {
     for (reason, seen) in [(Reason::KILL, Reason::KILLED), (Reason::SHUTDOWN, Reason::SHUTDOWN)] {
         let spins = run(|cx| {
             while cx.spend(1) {}
-            Resumed::Yield
+            BodyPoll::Yield
         });
         let busy = spawner.spawn(from.raw(), spins, SpawnFlags::default()).expect("a process").pid;
         native.exit_signal(from.raw(), busy, reason).expect("both live");
@@ -44,7 +44,7 @@ fn fault_2_2_b_a_busy_process_gets_its_signals() {
         let other = Probe::start(&runtime);
         let spins = run(|cx| {
             while cx.spend(1) {}
-            Resumed::Yield
+            BodyPoll::Yield
         });
         let busy =
             spawner.spawn(other.raw(), spins, SpawnFlags { link: true, ..SpawnFlags::default() }).expect("a process");
@@ -65,7 +65,7 @@ fn fault_2_2_c_the_running_process_itself_may_call_all_of_them() {
         assert_eq!(native.link(me, it), Ok(()));
         assert!(native.monitor(me, it).is_ok());
         let flags = SpawnFlags { link: true, ..SpawnFlags::default() };
-        let child = spawner.spawn(me, run(|_| Resumed::Wait), flags).expect("a process").pid;
+        let child = spawner.spawn(me, run(|_| BodyPoll::Wait), flags).expect("a process").pid;
         assert_eq!(native.is_linked(me, child).ok().and_then(|linked| linked.known()), Some(true), "both sides");
         assert_eq!(native.exit_signal(me, child, Reason::value("a crash")), Ok(()));
         child
@@ -118,7 +118,7 @@ fn fault_2_2_f_nobody_starves_behind_loops() {
         let loops = run(move |cx| {
             count.fetch_add(1, Ordering::Relaxed);
             while cx.spend(1) {}
-            Resumed::Yield
+            BodyPoll::Yield
         });
         spawner.spawn(parent.raw(), loops, SpawnFlags::default()).expect("a process");
     }
@@ -128,7 +128,7 @@ fn fault_2_2_f_nobody_starves_behind_loops() {
         let (send, turns) = (send.clone(), turns.clone());
         let short = run(move |_| {
             send.send(turns.load(Ordering::Relaxed)).expect("the test waits");
-            Resumed::Exit(Reason::NORMAL)
+            BodyPoll::Exit(Reason::NORMAL)
         });
         spawner.spawn(parent.raw(), short, SpawnFlags::default()).expect("a process");
     }
@@ -146,7 +146,7 @@ fn fault_2_2_g_a_link_with_a_dying_process_is_refused_or_answered() {
     let linker = Probe::trapping(&runtime);
     let mut made = 0;
     for _ in 0..20_000 {
-        let dies = run(|_| Resumed::Exit(Reason::SHUTDOWN));
+        let dies = run(|_| BodyPoll::Exit(Reason::SHUTDOWN));
         let dying = spawner.spawn(parent.raw(), dies, SpawnFlags::default()).expect("a process").pid;
         match native.link(linker.raw(), dying) {
             Ok(()) => made += 1,
@@ -163,7 +163,7 @@ fn fault_2_2_h_no_monitor_is_left_behind_its_down() {
     let runtime = runtime(2);
     let (native, spawner, parent) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
     for _ in 0..5_000 {
-        let dies = run(|_| Resumed::Exit(Reason::SHUTDOWN));
+        let dies = run(|_| BodyPoll::Exit(Reason::SHUTDOWN));
         let dying = spawner.spawn(parent.raw(), dies, SpawnFlags::default()).expect("a process").pid;
         native.monitor(parent.raw(), dying).expect("it existed");
     }
@@ -328,7 +328,7 @@ fn fault_2_2_r_children_spread_over_the_cores() {
             let loops = run(move |cx| {
                 ran[cx.core()].fetch_add(1, Ordering::Relaxed);
                 while cx.spend(1) {}
-                Resumed::Yield
+                BodyPoll::Yield
             });
             spawner.spawn(cx.pid().to_raw(), loops, SpawnFlags::default()).expect("a process");
         }
@@ -345,7 +345,7 @@ fn fault_2_2_s_no_zombie_comes_back() {
         let seen = ended.clone();
         let yields = run(move |_| {
             assert!(!seen.load(Ordering::Acquire), "it runs after its end");
-            Resumed::Yield
+            BodyPoll::Yield
         });
         let pid = spawner.spawn(parent.raw(), yields, SpawnFlags::default()).expect("a process").pid;
         native.exit_signal(parent.raw(), pid, Reason::KILL).expect("both live");

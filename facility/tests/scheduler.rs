@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use atropos::facility::mock::{MockLinks, MockOutput, MockProcesses, MockSpawner, MockTimers};
 use atropos::facility::{
-    Entry, Facilities, LinkError, LinkFacility as _, LinkRecord, Linked, OutputError, OutputFacility, OutputRecord,
-    SpawnError, SpawnFacility, SpawnFlags, SpawnRecord, SupervisionFacility as _, TimerError, TimerFacility,
-    TimerRecord, Unsupported,
+    EntryPoint, Facilities, LinkError, LinkFacility as _, LinkQuery, LinkRecord, OutputError, OutputFacility,
+    OutputRecord, SpawnError, SpawnFacility, SpawnFlags, SpawnRecord, SupervisionFacility as _, TimerError,
+    TimerFacility, TimerRecord, Unsupported,
 };
-use atropos::{Pid, Reason, Resumed, Runtime};
+use atropos::{BodyPoll, Pid, Reason, Runtime};
 use common::{Order, Probe, native, nobody, run, runtime, spawner, until};
 
 #[test]
@@ -44,7 +44,7 @@ fn promise_1_2_20_a_spawn_with_link_is_linked_before_the_child_runs() {
     let mine = spawner.clone();
     let spawns = move |spawner: &dyn SpawnFacility, parent: u64| {
         for _ in 0..500 {
-            spawner.spawn(parent, run(|_| Resumed::Exit(Reason::SHUTDOWN)), flags).expect("a process");
+            spawner.spawn(parent, run(|_| BodyPoll::Exit(Reason::SHUTDOWN)), flags).expect("a process");
         }
     };
     std::thread::scope(|scope| {
@@ -70,12 +70,12 @@ fn promise_1_2_21_a_spawn_resolves_before_it_takes_a_pid() {
     let before = runtime.processes();
     let flags = SpawnFlags { link: true, monitor: true, trap_exit: true };
     for entry in [
-        Entry { module: "tasks", function: "walk", arguments: Box::new(()) },
-        Entry { module: "tasks", function: "run", arguments: Box::new("not a task") },
+        EntryPoint { module: "tasks", function: "walk", arguments: Box::new(()) },
+        EntryPoint { module: "tasks", function: "run", arguments: Box::new("not a task") },
     ] {
         assert_eq!(spawner.spawn(parent.raw(), entry, flags), Err(SpawnError::Unresolved));
     }
-    assert_eq!(spawner.spawn(nobody(), run(|_| Resumed::Wait), flags), Err(SpawnError::NoCaller));
+    assert_eq!(spawner.spawn(nobody(), run(|_| BodyPoll::Wait), flags), Err(SpawnError::NoCaller));
     assert_eq!(runtime.processes(), before);
     let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("alive");
     assert_eq!((info.links, info.monitors), (Vec::new(), Vec::new()));
@@ -88,7 +88,7 @@ fn promise_1_2_22_flags_hold_at_birth() {
     let (send, first) = channel();
     let child = run(move |cx| {
         let _ = send.send(native.trap_exit(cx.pid().to_raw()));
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     spawner.spawn(parent.raw(), child, SpawnFlags { trap_exit: true, ..SpawnFlags::default() }).expect("a process");
     assert_eq!(common::next(&first), Ok(true));
@@ -101,7 +101,7 @@ fn promise_1_2_24_a_body_sees_what_is_in_its_bundle() {
         if facilities.output()?.write(me, b"hello").is_err() {
             return Ok(Err(SpawnError::Closing));
         }
-        let entry = Entry { module: "tasks", function: "run", arguments: Box::new(()) };
+        let entry = EntryPoint { module: "tasks", function: "run", arguments: Box::new(()) };
         Ok(facilities.spawn()?.spawn(me, entry, SpawnFlags::default()).map(|spawned| spawned.pid))
     }
     let (cast, output) = (MockProcesses::new(&[1, 2], &[3]), MockOutput::default());
@@ -152,7 +152,7 @@ fn busy(runtime: &Runtime, slices: &Arc<AtomicUsize>) -> Pid {
     let body = run(move |cx| {
         while cx.spend(1) {}
         slices.fetch_add(1, Ordering::Relaxed);
-        Resumed::Yield
+        BodyPoll::Yield
     });
     let parent = Probe::start(runtime);
     let spawned = spawner(runtime).spawn(parent.raw(), body, SpawnFlags::default()).expect("a process");
@@ -201,7 +201,7 @@ fn promise_1_2_25_b_is_linked_and_trap_exit_of_a_running_process() {
     // About itself the result is known at once.
     let (mine, it) = (native.clone(), busy);
     let known =
-        other.ask(move |cx| mine.is_linked(cx.pid().to_raw(), it).ok().and_then(|linked| Linked::known(&linked)));
+        other.ask(move |cx| mine.is_linked(cx.pid().to_raw(), it).ok().and_then(|linked| LinkQuery::known(&linked)));
     assert_eq!(known, Some(false));
     assert!(matches!(native.is_linked(nobody(), busy), Err(LinkError::NoCaller)));
 }
@@ -234,10 +234,10 @@ fn promise_1_2_25_d_a_reduction_hook_may_suspend_and_a_waker_resumes() {
             count.fetch_add(1, Ordering::Relaxed);
             if hook.load(Ordering::Acquire) {
                 let _ = send.send(cx.waker());
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     });
     let parent = Probe::start(&runtime);
     spawner(&runtime).spawn(parent.raw(), body, SpawnFlags::default()).expect("a process");

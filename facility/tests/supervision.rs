@@ -11,7 +11,8 @@ use atropos::facility::mock::{MockProcesses, MockSupervision};
 use atropos::facility::{
     MonitorResult, SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility, SupervisionRecord,
 };
-use atropos::{Reason, Resumed, Runtime};
+use atropos::kernel::MaybeReady;
+use atropos::{BodyPoll, Reason, Runtime};
 use common::{Event, Probe, native, nobody, run, runtime, spawner};
 
 #[test]
@@ -84,7 +85,7 @@ fn promise_1_0_04_immediate_down_is_in_the_mailbox_already() {
     let (mine, dead) = (native.clone(), target.raw());
     let (own, waits) = watcher.ask(move |cx| {
         let made = mine.monitor(cx.pid().to_raw(), dead).expect("both have lived");
-        (made, cx.with(|cx| cx.info(cx.pid()).is_ok()))
+        (made, cx.with(|cx| matches!(cx.info(cx.pid()), MaybeReady::Ready(Ok(Some(_))))))
     });
     assert!(own.immediate_down && waits);
     assert_eq!(watcher.downs().len(), 2);
@@ -230,7 +231,7 @@ fn fault_2_0_b_spawn_link_and_monitor_are_one_step() {
     let flags = SpawnFlags { link: true, monitor: true, trap_exit: false };
     let mut children = Vec::new();
     for _ in 0..1_000 {
-        let ends = run(|_| Resumed::Exit(Reason::SHUTDOWN));
+        let ends = run(|_| BodyPoll::Exit(Reason::SHUTDOWN));
         children.push(spawner.spawn(parent.raw(), ends, flags).expect("a process"));
     }
     for child in children {

@@ -1,9 +1,9 @@
 //! Fuzzing of mailboxes, links, monitors, names, aliases and timers against a sequential model of
-//! OTP's rules. Any bytes are a program (`atropos_bench::reference`). If the two disagree, it
+//! OTP's rules. Any bytes are a program (`atropos_reference`). If the two disagree, it
 //! prints the program and its history.
 #![no_main]
 
-use atropos_bench::reference::{Program, run};
+use atropos_reference::{Program, run};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Err(why) = run(&Program::decode(bytes)) {

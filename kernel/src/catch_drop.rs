@@ -14,7 +14,7 @@ use core::ops::{Deref, DerefMut};
 /// A function that runs foreign code to its end, or to its panic, and returns.
 pub type CatchPanic = fn(&mut dyn FnMut());
 
-/// A value whose destructor's panic is caught; [`crate::Cx::hold`] creates it.
+/// A value whose destructor's panic is caught; [`crate::Cx::catch_drop`] creates it.
 ///
 /// If the platform catches no panics ([`Platform::panic_catcher`](crate::Platform::panic_catcher)),
 /// the value behaves as if it were not wrapped.

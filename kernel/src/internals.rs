@@ -1,6 +1,8 @@
 //! The kernel's own modules, for the models of `loom-tests` and for the benches. They are not part
 //! of the interface and may change with any version.
 
+pub use crate::shipped::Shipped;
+
 macro_rules! open {
     ($($module:ident = $path:path),* $(,)?) => {$(
         #[allow(missing_docs, reason = "the module documents itself")]
@@ -12,6 +14,8 @@ macro_rules! open {
 open!(
     config = crate::config,
     link = crate::process::relation::link,
+    counted = crate::intrusive::counted,
+    handle = crate::intrusive::handle,
     list = crate::intrusive::list,
     mailbox = crate::mailbox,
     memory = crate::memory,
@@ -28,18 +32,19 @@ open!(
 );
 /// The modules of signals.
 pub mod signal {
-    pub use crate::mailbox::batch;
-    pub use crate::signal::{message, node};
+    pub use crate::mailbox::queue;
+    pub use crate::signal::{held, message, node};
 }
 /// The modules of run queues.
 pub mod runq {
-    pub use crate::runq::{Local, Queued, Shared, Shipped, Steps, idle, inbox, newborn_deque, node, ring};
+    pub use crate::runq::{Local, Queued, Queues, Shared, Steps, idle, inbox, newborn_deque, node, ring};
 }
 /// The modules of timers.
 pub mod timer {
     pub use crate::timer::{inbox, wheel};
     /// The record of a timer.
     pub mod record {
+        pub use crate::ops::timer_outcome::*;
         pub use crate::process::timer_record::*;
     }
 }
@@ -50,20 +55,6 @@ pub mod custody {
 /// The module of process wakers.
 pub mod waker {
     pub use crate::ops::waker::*;
-}
-/// The conversion of a claimed word to a reason.
-pub mod reason {
-    use crate::reason::Reason;
-
-    /// Returns the reason that a claim took out of a slot.
-    ///
-    /// # Safety
-    /// The word of the claim is given back only once.
-    pub unsafe fn of_claim(claim: &crate::process::table::Claim) -> Option<Reason> {
-        // SAFETY: the claim took the word out of its slot, and the caller gives it back once
-        // (this function's contract).
-        unsafe { Reason::from_raw(claim.tombstone) }
-    }
 }
 /// The kernel context of a host thread.
 pub mod kernel_cx {
@@ -91,8 +82,9 @@ pub mod life {
 pub mod name {
     use crate::kernel::handle::Kernel;
     use crate::pid::Pid;
-    use crate::process::header::Header;
     pub use crate::process::name::*;
+    use crate::process::owned::Owned;
+    use crate::process::process_ref::ProcessRef;
     use crate::reclaim::Guard;
 
     /// Returns the entry of a name, and adds it if it is new.
@@ -100,18 +92,28 @@ pub mod name {
         kernel.inner().names.intern(text)
     }
 
+    /// Closes the mailbox of a process, as its death does. Returns `true` if it was empty.
+    ///
+    /// # Safety
+    /// The caller owns the process.
+    pub unsafe fn close(process: ProcessRef<'_>) -> bool {
+        // SAFETY: the caller owns the process (this function's contract).
+        unsafe { Owned::assume(process) }.close_mailbox().is_empty()
+    }
+
     /// Returns the pid of the process.
-    pub fn pid(process: &Header) -> Pid {
+    pub fn pid(process: ProcessRef<'_>) -> Pid {
         process.pid
     }
 
     /// Releases the name of a dying process.
-    pub fn die<S: Steps>(process: &Header) {
+    pub fn die<S: Steps>(process: ProcessRef<'_>) {
         crate::process::name::release_by::<S>(process);
     }
 
     /// Returns the live or dying process that `pid` names.
-    pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+    pub fn find<'g>(kernel: &'g Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<ProcessRef<'g>> {
+        assert!(guard.belongs_to(&kernel.inner().domain), "the guard belongs to another domain");
         kernel.inner().table.find(pid, guard)
     }
 }

@@ -26,7 +26,7 @@
 //! | `reclaim` | epoch-based reclamation, and the way of memory back to its core |
 //! | `intrusive` | lists, record sets and reference counts of records |
 //! | `memory` | pools and depots of blocks; allocation that can fail |
-//! | `pid`, `reason`, `catch_drop`, `kernel_ptr`, `sync`, `config`, `mutation` | leaves |
+//! | `pid`, `reason`, `catch_drop`, `kernel_ptr`, `sync`, `config`, `mutation`, `shipped` | leaves |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -52,19 +52,22 @@ pub(crate) mod reason;
 pub mod reclaim;
 pub(crate) mod runq;
 pub(crate) mod sched;
+pub(crate) mod shipped;
 pub(crate) mod signal;
 pub(crate) mod sync;
 pub(crate) mod timer;
 
 pub use api::body::Body;
 pub use api::caller::{ActAsError, Caller, CallerState, MonitorOutcome};
-pub use api::cx::{Cx, MaybeReady, Search};
+pub use api::cx::{Cx, MaybeReady, SearchResult};
 pub use api::dump::{CoreActivity, CoreDump, Dump, ProcessDump};
 pub use api::host::Host;
 pub use api::send_reservation::SendReservation;
 pub use api::task;
-pub use api::task::context::{Address, Context, PanicScope, Recipient};
+pub use api::task::address::{Address, Recipient};
+pub use api::task::context::Context;
 pub use api::task::coop::{Checkpoint, Listener};
+pub use api::task::panic_scope::PanicScope;
 pub use api::task::send_wait::SendWait;
 pub use catch_drop::CatchDrop;
 pub use config::MAX_CORES;
@@ -72,12 +75,12 @@ pub use kernel::handle::Kernel;
 pub use kernel::platform;
 pub use kernel::platform::{CatchPanic, Platform};
 pub use kernel::{Limits, Options};
-pub use mailbox::batch::Cursor;
 pub use mailbox::limit::Overflow;
+pub use mailbox::queue::Cursor;
 pub use memory::NoMemory;
 pub use ops::host_watch::{ExitWatch, PreparedWatch};
 pub use ops::info::ProcessInfo;
-pub use ops::query::{QueryFuture, QueryReply};
+pub use ops::query::QueryFuture;
 pub use ops::received::{Down, Exit, Peek, Received};
 pub use ops::relations::{LinkError, MonitorError};
 pub use ops::request::{
@@ -95,7 +98,8 @@ pub use process::relation::monitor::MonitorTarget;
 pub use process::relation::{ExitInfo, WatchError, WatchStatus};
 pub use process::table::Tombstone;
 pub use process::timer_record::TimerError;
-pub use process::vtable::Resumed;
+pub use process::vtable::BodyPoll;
 pub use reason::{Reason, ReasonKind, ReasonValue};
+pub use runq::QueueLengths;
 pub use sched::core::{Core, RunOutcome};
 pub use signal::target::SendTarget;

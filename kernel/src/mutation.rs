@@ -2,8 +2,9 @@
 //! notices them.
 //!
 //! A kernel under `cfg(loom)` has at most one mutation, set by its options and kept in its
-//! [`MutationSwitch`]. It asks the switch at the step that would go wrong. In all other builds the
-//! answer is a constant `false`, and neither the options nor the kernel contain the mutation.
+//! [`MutationSwitch`]. At the step that would go wrong, [`mutant!`] asks the switch. In all other
+//! builds the macro is its right arm alone, and neither the options nor the kernel contain the
+//! mutation.
 //!
 //! Each mutation is a mistake that a change to the real code could make: a result that is not
 //! checked, two steps in the wrong order, an ordering that is too weak. A mutant must be
@@ -106,10 +107,25 @@ impl MutationSwitch {
     pub(crate) const fn starves_kills(self) -> bool {
         false
     }
-
-    /// Returns `false`: the kernel has no mutation.
-    #[inline(always)]
-    pub(crate) const fn injects(self, _: Mutation) -> bool {
-        false
-    }
 }
+
+/// `mutant!(SWITCH, MUTATION, right => .., wrong => ..)` is the right arm, or in a kernel of a
+/// model that has the mutation the wrong one. Only builds for loom contain the wrong arm.
+#[cfg(loom)]
+macro_rules! mutant {
+    ($switch:expr, $mutation:ident, right => $right:expr, wrong => $wrong:expr $(,)?) => {
+        if $switch.injects($crate::mutation::Mutation::$mutation) { $wrong } else { $right }
+    };
+}
+
+/// `mutant!(SWITCH, MUTATION, right => .., wrong => ..)` is the right arm; see the same macro of
+/// builds for loom.
+#[cfg(not(loom))]
+macro_rules! mutant {
+    ($switch:expr, $mutation:ident, right => $right:expr, wrong => $wrong:expr $(,)?) => {{
+        let _: $crate::mutation::MutationSwitch = $switch;
+        $right
+    }};
+}
+
+pub(crate) use mutant;

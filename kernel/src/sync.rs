@@ -45,6 +45,25 @@ mod imp {
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
+
+        /// Returns a pointer that may be written for as long as it exists.
+        #[inline(always)]
+        pub fn get_mut(&self) -> MutPtr<T> {
+            MutPtr(self.0.get())
+        }
+    }
+
+    /// The pointer to the contents of a cell that [`UnsafeCell::get_mut`] returns, with loom's
+    /// interface.
+    #[derive(Debug)]
+    pub struct MutPtr<T: ?Sized>(*mut T);
+
+    impl<T: ?Sized> MutPtr<T> {
+        /// Runs `f` with the pointer.
+        #[inline(always)]
+        pub fn with<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0)
+        }
     }
 }
 
@@ -65,7 +84,7 @@ mod imp {
 
     pub use core::cell::Cell;
     pub use loom::alloc::Track;
-    pub use loom::cell::UnsafeCell;
+    pub use loom::cell::{MutPtr, UnsafeCell};
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{Ordering, fence};
 
@@ -232,6 +251,22 @@ mod imp {
         /// Runs `f` with a pointer that may be written for as long as `f` runs.
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
+        }
+
+        /// Returns a pointer that may be written for as long as it exists.
+        pub fn get_mut(&self) -> MutPtr<T> {
+            MutPtr(self.0.get())
+        }
+    }
+
+    /// The pointer to the contents of a cell that [`UnsafeCell::get_mut`] returns.
+    #[derive(Debug)]
+    pub struct MutPtr<T: ?Sized>(*mut T);
+
+    impl<T: ?Sized> MutPtr<T> {
+        /// Runs `f` with the pointer.
+        pub fn with<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0)
         }
     }
 }

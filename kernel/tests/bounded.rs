@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Context, Cx, MaybeReady, Options, Overflow, Pid, QueryReply, Reason, Received, Reply, Resumed, SendError,
-    SendReservation, SpawnOptions, reply,
+    BodyPoll, Context, Cx, MaybeReady, Options, Overflow, Pid, Reason, Received, Reply, SendError, SendReservation,
+    SpawnOptions, reply,
 };
 use common::{Stage, does};
 
@@ -47,11 +47,11 @@ fn sleeper(stage: &Stage, options: &SpawnOptions<'_>) -> (Pid, Log<String>) {
 }
 
 fn info(stage: &mut Stage, pid: Pid) -> atropos_kernel::ProcessInfo {
-    let Ok(MaybeReady::Pending(mut waiting)) = stage.host().info(pid) else { panic!("it is alive") };
+    let MaybeReady::Pending(mut waiting) = stage.host().info(pid) else { panic!("it is alive") };
     stage.settle();
     let mut task = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::Pin::new(&mut waiting).poll(&mut task) {
-        std::task::Poll::Ready(QueryReply::Info(info)) => *info,
+        std::task::Poll::Ready(Ok(Some(info))) => *info,
         other => panic!("{other:?}"),
     }
 }
@@ -277,7 +277,7 @@ impl Line {
         let pid = self.pid;
         let orders = does(move |cx: &Cx<'_, ()>| {
             cx.send_after(atropos_kernel::SendTarget::Pid(pid), Duration::ZERO, Mail::Take(count)).unwrap();
-            Resumed::Exit(Reason::NORMAL)
+            BodyPoll::Exit(Reason::NORMAL)
         });
         self.stage.host().spawn(&SpawnOptions::new(), orders).unwrap();
         self.stage.settle();
@@ -396,12 +396,12 @@ fn any_kind_of_body_can_wait_for_capacity() {
                 Ok(()) => next += 1,
                 Err(SendError::Full(_)) => {
                     assert!(in_line.waits());
-                    return Resumed::Wait;
+                    return BodyPoll::Wait;
                 }
                 Err(error) => panic!("{error}"),
             }
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     line.stage.host().spawn(&SpawnOptions::new(), pump).unwrap();
     line.stage.settle();

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use atropos_kernel::{
-    ActAsError, AliasMode, CallerState, Cx, Host, Kernel, Limits, MaybeReady, MonitorTarget, Options, Pid, Reason,
-    Received, Resumed, SendTarget, SpawnError, SpawnOptions, TimerError,
+    ActAsError, AliasMode, BodyPoll, CallerState, Cx, Host, Kernel, Limits, MonitorTarget, Options, Pid, Reason,
+    Received, SendTarget, SpawnError, SpawnOptions, TimerError,
 };
 use common::{Stage, does};
 
@@ -34,13 +34,13 @@ fn notes(stage: &Stage, seen: &Seen) -> Pid {
                 Received::Message(()) | Received::Timer { .. } => {}
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new().trap_exit(true), body).expect("a process").pid
 }
 
 fn waits(stage: &Stage) -> Pid {
-    stage.host().spawn(&SpawnOptions::new(), does::<(), _>(|_| Resumed::Wait)).expect("a process").pid
+    stage.host().spawn(&SpawnOptions::new(), does::<(), _>(|_| BodyPoll::Wait)).expect("a process").pid
 }
 
 #[test]
@@ -53,14 +53,10 @@ fn from_inside_its_own_mailbox_scan() {
             cx.for_each_waiting(|_| {
                 looked = true;
                 let made = as_host(&kernel, |host| {
-                    host.act_as(cx.pid(), |behalf| {
-                        assert_eq!(
-                            behalf.standing(),
-                            CallerState::Elsewhere,
-                            "the queue must not change during the scan"
-                        );
-                        assert_eq!(behalf.demonitor(behalf.monitor(cx.pid()).unwrap().reference, true), Ok(None));
-                        behalf.monitor(target).unwrap()
+                    host.act_as(cx.pid(), |acting| {
+                        assert_eq!(acting.state(), CallerState::Elsewhere, "the queue must not change during the scan");
+                        assert_eq!(acting.demonitor(acting.monitor(cx.pid()).unwrap().reference, true), Ok(None));
+                        acting.monitor(target).unwrap()
                     })
                 });
                 assert!(!made.immediate_down);
@@ -71,7 +67,7 @@ fn from_inside_its_own_mailbox_scan() {
                 notes.lock().unwrap().push(("DOWN", down.reason));
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let watcher = stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid;
     stage.settle();
@@ -88,13 +84,14 @@ fn from_a_destructor_that_the_kernel_runs_for_it() {
     struct Acts(Arc<Kernel>, Pid, Arc<Mutex<Vec<CallerState>>>);
     impl Drop for Acts {
         fn drop(&mut self) {
-            let standing = as_host(&self.0, |host| host.act_as(self.1, |behalf| behalf.standing()));
-            self.2.lock().unwrap().push(standing);
+            let state = as_host(&self.0, |host| host.act_as(self.1, |acting| acting.state()));
+            self.2.lock().unwrap().push(state);
         }
     }
     let mut stage = Stage::new(Options::default());
     let stood = Arc::default();
-    let receiver = stage.host().spawn(&SpawnOptions::new(), does::<Acts, _>(|_| Resumed::Wait)).expect("a process").pid;
+    let receiver =
+        stage.host().spawn(&SpawnOptions::new(), does::<Acts, _>(|_| BodyPoll::Wait)).expect("a process").pid;
     stage.settle();
     let acts = Acts(stage.kernel.clone(), receiver, Arc::clone(&stood));
     assert!(stage.host().send(receiver, acts).is_ok());
@@ -116,15 +113,15 @@ fn spawn_for_a_parent_with_an_unhandled_kill() {
             assert_eq!(exit.from, Some(parent));
             witness.lock().unwrap().push(("EXIT", exit.reason));
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let options = SpawnOptions::new().link().monitor().trap_exit(true);
     let spawned =
-        stage.host().act_as(parent, |behalf| behalf.spawn(&options, child)).expect("the parent is not dead yet");
+        stage.host().act_as(parent, |acting| acting.spawn(&options, child)).expect("the parent is not dead yet");
     stage.settle();
     assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)]);
     assert!(stage.host().is_alive(spawned.pid));
-    let late = stage.host().act_as(parent, |behalf| behalf.spawn(&options, does::<(), _>(|_| Resumed::Wait)));
+    let late = stage.host().act_as(parent, |acting| acting.spawn(&options, does::<(), _>(|_| BodyPoll::Wait)));
     assert_eq!(late, Err(SpawnError::Dying));
 }
 
@@ -135,25 +132,25 @@ fn operations_behind_an_unhandled_kill_complete_and_free_their_nodes() {
     let (seen, unlinked) = (Seen::default(), Seen::default());
     let (other, former) = (notes(&stage, &seen), notes(&stage, &unlinked));
     let caller = waits(&stage);
-    stage.host().act_as(caller, |behalf| behalf.link(former, false)).expect("both live");
+    stage.host().act_as(caller, |acting| acting.link(former, false)).expect("both live");
     stage.settle();
     // A kill, and behind it operations that were accepted nevertheless.
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
-    stage.host().act_as(caller, |behalf| {
-        assert_eq!(behalf.standing(), CallerState::Elsewhere);
+    stage.host().act_as(caller, |acting| {
+        assert_eq!(acting.state(), CallerState::Elsewhere);
         for _ in 0..20 {
-            assert_eq!(behalf.link(other, false), Ok(()));
-            let made = behalf.monitor(other).expect("both live");
-            assert_eq!(behalf.demonitor(made.reference, true), Ok(None));
-            assert!(behalf.monitor(former).is_ok());
+            assert_eq!(acting.link(other, false), Ok(()));
+            let made = acting.monitor(other).expect("both live");
+            assert_eq!(acting.demonitor(made.reference, true), Ok(None));
+            assert!(acting.monitor(former).is_ok());
         }
-        assert_eq!(behalf.unlink(former), Ok(()));
+        assert_eq!(acting.unlink(former), Ok(()));
     });
     stage.settle();
     assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)], "one EXIT for several calls of link");
     assert_eq!(*unlinked.lock().unwrap(), [], "the unlinked process receives no EXIT");
-    let behalf = stage.host().act_as(caller, |behalf| (behalf.link(other, false), behalf.set_trap_exit(true)));
-    assert_eq!(behalf, (Err(ActAsError::NoCaller), Err(ActAsError::NoCaller)));
+    let acting = stage.host().act_as(caller, |acting| (acting.link(other, false), acting.set_trap_exit(true)));
+    assert_eq!(acting, (Err(ActAsError::NoCaller), Err(ActAsError::NoCaller)));
     for pid in [other, former] {
         assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
     }
@@ -169,20 +166,17 @@ fn hears(stage: &Stage, heard: &Arc<Mutex<Vec<u8>>>) -> Pid {
             let Received::Message(message) = received else { continue };
             heard.lock().unwrap().push(message);
             if message == 0 {
-                return Resumed::Exit(Reason::NORMAL);
+                return BodyPoll::Exit(Reason::NORMAL);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid
 }
 
 /// Returns the remaining time of a timer, which is known without running a process.
-fn told(asked: Result<MaybeReady<Option<Duration>>, ActAsError>) -> Option<Duration> {
-    match asked {
-        Ok(MaybeReady::Ready(left)) => left,
-        other => panic!("the answer must not need a query: {other:?}"),
-    }
+fn told(asked: Result<Option<Duration>, ActAsError>) -> Option<Duration> {
+    asked.expect("the caller lives")
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -194,22 +188,22 @@ fn timer_for_a_sleeping_caller_counts_from_the_call() {
     let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
     stage.settle();
     let start = |stage: &Stage, to, after, message: u8| {
-        stage.host().act_as(caller, |behalf| behalf.send_after(to, after, message)).expect("both live")
+        stage.host().act_as(caller, |acting| acting.send_after(to, after, message)).expect("both live")
     };
     let (own, other) = (start(&stage, caller, SECOND, 1), start(&stage, target, SECOND * 2, 2));
     // No process has run since, but the time of the timer counts from the call.
-    stage.world.now.fetch_add(500_000_000, std::sync::atomic::Ordering::Relaxed);
-    let asked = stage.host().act_as(caller, |behalf| behalf.read_timer(own));
+    stage.world.advance(500_000_000);
+    let asked = stage.host().act_as(caller, |acting| acting.read_timer(own));
     assert_eq!(told(asked), Some(SECOND / 2));
     stage.settle();
     stage.pass(SECOND);
     assert_eq!(*heard.lock().unwrap(), [1]);
-    let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(own));
+    let asked = stage.host().act_as(caller, |acting| acting.cancel_timer(own));
     assert_eq!(told(asked), None, "the timer has fired");
     // Any process that has the reference may cancel the timer.
-    let asked = stage.host().act_as(target, |behalf| behalf.cancel_timer(other));
+    let asked = stage.host().act_as(target, |acting| acting.cancel_timer(other));
     assert_eq!(told(asked), Some(SECOND / 2));
-    let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(other));
+    let asked = stage.host().act_as(caller, |acting| acting.cancel_timer(other));
     assert_eq!(told(asked), None, "a timer is cancelled only once");
     stage.pass(SECOND * 9);
     assert_eq!(*heard.lock().unwrap(), [1]);
@@ -220,7 +214,7 @@ fn overdue_timer_fires_on_first_turn() {
     let mut stage = Stage::new(Options::default());
     let heard = Arc::default();
     let caller = hears(&stage, &heard);
-    stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).expect("it lives");
+    stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, 7_u8)).expect("it lives");
     // The process has not run at all, and its first turn comes after the deadline. Its core reports
     // that it must be run again at once.
     stage.pass(SECOND * 2);
@@ -238,17 +232,17 @@ fn timers_of_a_dying_process_fire_only_for_other_targets() {
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
     // Behind the kill, which the process has not handled.
     for (to, message) in [(caller, 1_u8), (target, 2)] {
-        assert!(stage.host().act_as(caller, |behalf| behalf.send_after(to, SECOND, message)).is_ok());
+        assert!(stage.host().act_as(caller, |acting| acting.send_after(to, SECOND, message)).is_ok());
     }
     stage.settle();
-    let late = stage.host().act_as(caller, |behalf| behalf.send_after(target, SECOND, 3_u8));
+    let late = stage.host().act_as(caller, |acting| acting.send_after(target, SECOND, 3_u8));
     assert_eq!(late, Err(TimerError::Dying));
     stage.pass(SECOND * 2);
     assert_eq!(*heard.lock().unwrap(), [2]);
     // A timer never fires for a target that dies before the timer is started.
     let other = hears(&stage, &heard);
     assert_eq!(stage.host().exit(target, Reason::KILL), Ok(true));
-    assert!(stage.host().act_as(other, |behalf| behalf.send_after(target, SECOND, 4_u8)).is_ok());
+    assert!(stage.host().act_as(other, |acting| acting.send_after(target, SECOND, 4_u8)).is_ok());
     stage.pass(SECOND * 2);
     assert_eq!(*heard.lock().unwrap(), [2]);
     assert_eq!(stage.host().exit(other, Reason::KILL), Ok(true));
@@ -265,15 +259,15 @@ fn timer_limit_is_exact_and_slots_are_returned() {
     stage.settle();
     for round in 0..3 {
         for _ in 0..3 {
-            stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 1_u8)).expect("there is room");
+            stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, 1_u8)).expect("there is room");
         }
-        let more = stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 2_u8));
+        let more = stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, 2_u8));
         assert_eq!(more, Err(TimerError::TooMany));
         stage.settle();
         stage.pass(SECOND * 2);
         assert_eq!(heard.lock().unwrap().len(), 3 * (round + 1));
     }
-    let wrong = stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, "no number"));
+    let wrong = stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, "no number"));
     assert_eq!(wrong, Err(TimerError::WrongType));
 }
 
@@ -287,10 +281,11 @@ fn unstarted_timer_drops_its_message_once() {
     }
     let dropped = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let stage = Stage::new(Options::default());
-    let caller = stage.host().spawn(&SpawnOptions::new(), does::<Counts, _>(|_| Resumed::Wait)).expect("a process").pid;
+    let caller =
+        stage.host().spawn(&SpawnOptions::new(), does::<Counts, _>(|_| BodyPoll::Wait)).expect("a process").pid;
     for _ in 0..2 {
         let message = Counts(dropped.clone());
-        assert!(stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, message)).is_ok());
+        assert!(stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, message)).is_ok());
     }
     // The kernel ends before the process has handled its mailbox.
     drop(stage);
@@ -305,38 +300,38 @@ fn monitor_by_name_and_with_alias_for_a_sleeping_caller() {
     let body = does::<u8, _>(move |cx: &Cx<'_, u8>| {
         while let Some(received) = cx.receive() {
             match received {
-                Received::Down(down) => downs.lock().unwrap().push((down.object, down.reason)),
+                Received::Down(down) => downs.lock().unwrap().push((down.target, down.reason)),
                 Received::Message(message) => messages.lock().unwrap().push(message),
                 _ => {}
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let watcher = stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid;
     let (target, heir) = (waits(&stage), waits(&stage));
     stage.settle();
     let host = stage.host();
-    host.act_as(watcher, |behalf| {
-        behalf.register("shell", target).expect("the name is free");
-        let made = behalf.monitor_name("shell").expect("memory");
+    host.act_as(watcher, |acting| {
+        acting.register("shell", target).expect("the name is free");
+        let made = acting.monitor_name("shell").expect("memory");
         assert!(!made.immediate_down);
         // A later holder of the name is not monitored.
-        assert!(behalf.unregister("shell") && !behalf.unregister("shell"));
-        behalf.register("shell", heir).expect("the name is free again");
-        assert!(behalf.monitor_name("nobody's").expect("memory").immediate_down);
-        let itself = behalf.register("me", watcher).map(|()| behalf.monitor_name("me"));
+        assert!(acting.unregister("shell") && !acting.unregister("shell"));
+        acting.register("shell", heir).expect("the name is free again");
+        assert!(acting.monitor_name("nobody's").expect("memory").immediate_down);
+        let itself = acting.register("me", watcher).map(|()| acting.monitor_name("me"));
         assert!(
             itself.is_ok_and(|made| made.is_ok_and(|made| !made.immediate_down)),
             "a monitor of oneself never fires"
         );
     });
-    let with_alias = host.act_as(watcher, |behalf| {
-        behalf.monitor_with(SendTarget::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
+    let with_alias = host.act_as(watcher, |acting| {
+        acting.monitor_with(SendTarget::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
     });
-    let alias = host.act_as(watcher, |behalf| behalf.alias(true)).expect("it lives");
-    let taken_back = host.act_as(watcher, |behalf| behalf.alias(false)).expect("it lives");
+    let alias = host.act_as(watcher, |acting| acting.alias(true)).expect("it lives");
+    let taken_back = host.act_as(watcher, |acting| acting.alias(false)).expect("it lives");
     let by_monitor = atropos_kernel::Alias::new(watcher, with_alias);
-    assert_eq!(host.act_as(watcher, |behalf| behalf.unalias(taken_back.reference())), Ok(None));
+    assert_eq!(host.act_as(watcher, |acting| acting.unalias(taken_back.reference())), Ok(None));
     for (alias, message) in [(alias, 1_u8), (alias, 2), (taken_back, 3), (by_monitor, 4)] {
         assert!(host.send_alias(alias, message).is_ok());
     }

@@ -67,14 +67,14 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     stage.settle();
     let idle = |stage: &mut Stage| stage.cores.iter_mut().map(|core| core.run(1_000)).collect::<Vec<_>>();
     assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2]);
-    let (woken, ran) = (stage.world.wakes.load(Ordering::Relaxed), slices.load(Ordering::Relaxed));
+    let (woken, ran) = (stage.world.wakes(), slices.load(Ordering::Relaxed));
     stage.pass(SECOND * 3_600);
     assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2], "only a signal changes that");
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken);
+    assert_eq!(stage.world.wakes(), woken);
     assert_eq!(slices.load(Ordering::Relaxed), ran);
     // One message resumes one process, and wakes one core.
     stage.host().send(waiting[7], ()).expect("it lives");
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken + 1);
+    assert_eq!(stage.world.wakes(), woken + 1);
     stage.settle();
     assert_eq!(slices.load(Ordering::Relaxed), ran + 1);
     // An exit resumes no other process.
@@ -89,7 +89,7 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     let both = idle(&mut stage);
     assert_eq!(both.iter().filter(|ran| due(ran)).count(), 1, "{both:?}");
     let at = both.iter().position(due).expect("one");
-    stage.world.now.fetch_add(SECOND.as_nanos() as u64 + (1 << 17), Ordering::Relaxed);
+    stage.world.advance(SECOND.as_nanos() as u64 + (1 << 17));
     assert_eq!(stage.cores[1 - at].run(1_000), RunOutcome::Idle { until: None });
     assert!(stage.host().is_alive(sleeping));
     while stage.cores[at].run(1_000) == RunOutcome::Worked {}
@@ -115,7 +115,7 @@ fn many_due_timers_fire_in_portions() {
     };
     stage.host().spawn_async(&SpawnOptions::new(), waits).expect("a process");
     stage.settle();
-    stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+    stage.world.advance(2_000_000_000);
     assert_eq!(stage.cores[0].run(1), RunOutcome::Worked);
     let first = received.load(Ordering::Relaxed);
     assert!(0 < first && first < MANY as usize, "{first} at once");
@@ -140,7 +140,7 @@ fn many_due_timers_without_a_target_are_gone_before_the_core_is_idle() {
     stage.host().spawn_async(&SpawnOptions::new(), starts).expect("a process");
     stage.settle();
     assert_eq!(Arc::strong_count(&gone), 3001);
-    stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+    stage.world.advance(2_000_000_000);
     stage.settle();
     assert_eq!(Arc::strong_count(&gone), 1);
 }

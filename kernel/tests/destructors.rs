@@ -11,7 +11,7 @@ use std::task::{Context as Task, Wake, Waker};
 use std::time::Duration;
 
 use atropos_kernel::{
-    Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions,
+    BodyPoll, Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, SpawnOptions,
     reply,
 };
 use common::{Stage, does};
@@ -58,7 +58,7 @@ impl Wake for Rings {
     }
 }
 
-fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> Resumed + Send + 'static) -> Pid {
+fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static) -> Pid {
     stage.host().spawn(&SpawnOptions::new(), does(act)).unwrap().pid
 }
 
@@ -69,7 +69,7 @@ fn once<M: Send + 'static>(stage: &mut Stage, act: impl FnOnce(&Cx<'_, M>) + Sen
         if let Some(act) = act.take() {
             act(cx);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.settle();
     pid
@@ -104,8 +104,8 @@ fn timer(stage: &mut Stage, becomes: fn(&mut Stage, starter: Pid, target: Pid)) 
 /// that process.
 fn reason(stage: &mut Stage, traps: bool, ends: bool) {
     let victim = start(stage, |cx: &Cx<'_, u8>| match cx.receive() {
-        Some(_) => Resumed::Exit(Reason::value(Bomb::new())),
-        None => Resumed::Wait,
+        Some(_) => BodyPoll::Exit(Reason::value(Bomb::new())),
+        None => BodyPoll::Wait,
     });
     let watcher = stage.host().spawn(
         &SpawnOptions::new().trap_exit(traps),
@@ -120,7 +120,7 @@ fn reason(stage: &mut Stage, traps: bool, ends: bool) {
                 if traps {
                     while cx.receive().is_some() {}
                 }
-                Resumed::Wait
+                BodyPoll::Wait
             }
         }),
     );
@@ -142,10 +142,10 @@ fn reason(stage: &mut Stage, traps: bool, ends: bool) {
 /// Sends a request to `to`, and returns the caller and its request.
 fn asks(stage: &mut Stage, to: Pid) -> (Pid, RequestFuture<Bomb>) {
     let (gives, got) = std::sync::mpsc::channel();
-    let asker = once(stage, move |cx: &Cx<'_, ()>| {
+    let requester = once(stage, move |cx: &Cx<'_, ()>| {
         gives.send(cx.request(to, |reply: Reply<Bomb>| reply).unwrap()).unwrap();
     });
-    (asker, got.recv().unwrap())
+    (requester, got.recv().unwrap())
 }
 
 /// Starts a process that replies in its second slice.
@@ -160,7 +160,7 @@ fn answers(stage: &Stage) -> Pid {
                 }
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -223,47 +223,47 @@ const PLACES: &[(&str, Visit)] = &[
     }),
     ("a timer that was started for a dead process", |stage| {
         let pid = deaf::<Bomb>(stage);
-        let started = act_as(&stage.kernel, pid, LATER);
+        let started = start_timer_for(&stage.kernel, pid, LATER);
         stage.host().exit(pid, Reason::KILL).unwrap();
         assert!(started);
         stage.settle();
     }),
     ("a timer that was started for another process", |stage| {
         let pid = deaf::<Bomb>(stage);
-        assert!(act_as(&stage.kernel, pid, LATER));
+        assert!(start_timer_for(&stage.kernel, pid, LATER));
         stage.settle();
         stage.pass(2 * LATER);
         kill(stage, pid);
     }),
     ("the unread message of a request", |stage| {
         let to = deaf::<(Bomb, Reply<u8>)>(stage);
-        let asker = once(stage, move |cx: &Cx<'_, ()>| {
+        let requester = once(stage, move |cx: &Cx<'_, ()>| {
             std::mem::forget(cx.request(to, |reply: Reply<u8>| (Bomb::new(), reply)).unwrap());
         });
         kill(stage, to);
-        kill(stage, asker);
+        kill(stage, requester);
     }),
     ("a reply that is never polled", |stage| {
         let to = answers(stage);
-        let (asker, requested) = asks(stage, to);
+        let (requester, requested) = asks(stage, to);
         quietly(|| drop(requested));
-        kill(stage, asker);
+        kill(stage, requester);
         kill(stage, to);
     }),
     ("a reply whose caller dies", |stage| {
         let to = answers(stage);
         let mut kept = None;
-        let asker = start(stage, move |cx: &Cx<'_, ()>| {
+        let requester = start(stage, move |cx: &Cx<'_, ()>| {
             kept = kept.take().or_else(|| cx.request(to, |reply: Reply<Bomb>| reply).ok());
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.settle();
-        kill(stage, asker);
+        kill(stage, requester);
         kill(stage, to);
     }),
     ("a panicking waker of a request", |stage| {
         let (to, kept) = keeps(stage);
-        let (asker, mut requested) = asks(stage, to);
+        let (requester, mut requested) = asks(stage, to);
         let waker = Waker::from(Arc::new(Rings));
         assert!(requested.poll(&mut Task::from_waker(&waker)).is_pending());
         quietly(|| drop(waker));
@@ -272,20 +272,20 @@ const PLACES: &[(&str, Visit)] = &[
         let answerer = once(stage, move |_: &Cx<'_, ()>| reply.send(Bomb::new()));
         assert!(stage.host().is_alive(answerer), "the panic of the waker does not kill the responder");
         quietly(|| drop(requested));
-        for pid in [asker, answerer, to] {
+        for pid in [requester, answerer, to] {
             kill(stage, pid);
         }
     }),
     ("a panicking waker of a request that is dropped", |stage| {
         let (to, kept) = keeps(stage);
-        let (asker, mut requested) = asks(stage, to);
+        let (requester, mut requested) = asks(stage, to);
         let waker = Waker::from(Arc::new(Rings));
         assert!(requested.poll(&mut Task::from_waker(&waker)).is_pending());
         quietly(|| drop(waker));
         let holder = once(stage, move |_: &Cx<'_, ()>| drop(requested));
         assert!(stage.host().is_alive(holder));
         drop(kept.lock().unwrap().pop());
-        for pid in [asker, holder, to] {
+        for pid in [requester, holder, to] {
             kill(stage, pid);
         }
     }),
@@ -307,20 +307,20 @@ const PLACES: &[(&str, Visit)] = &[
         quietly(|| _ = stage.host().exit(pid, Reason::value(Bomb::new())));
     }),
     ("a reason of an exit signal that does not kill", |stage| {
-        let pid = stage.host().spawn(&SpawnOptions::new().trap_exit(true), does(|_: &Cx<'_, ()>| Resumed::Wait));
+        let pid = stage.host().spawn(&SpawnOptions::new().trap_exit(true), does(|_: &Cx<'_, ()>| BodyPoll::Wait));
         let pid = pid.unwrap().pid;
         stage.host().exit(pid, Reason::shutdown_with(Bomb::new())).unwrap();
         kill(stage, pid);
     }),
     ("a result", |stage| {
-        start(stage, |_: &Cx<'_, ()>| Resumed::Exit(Reason::normal_with(Bomb::new())));
+        start(stage, |_: &Cx<'_, ()>| BodyPoll::Exit(Reason::normal_with(Bomb::new())));
         stage.settle();
     }),
     ("a reason that is one too many", |stage| {
         start(stage, |cx: &Cx<'_, ()>| {
             cx.stop(Reason::value(Bomb::new()));
             cx.stop(Reason::value(Bomb::new()));
-            Resumed::Exit(Reason::value(Bomb::new()))
+            BodyPoll::Exit(Reason::value(Bomb::new()))
         });
         stage.settle();
     }),
@@ -331,7 +331,7 @@ const PLACES: &[(&str, Visit)] = &[
         let bomb = Bomb::new();
         let pid = start(stage, move |_: &Cx<'_, ()>| {
             let _ = &bomb;
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.settle();
         kill(stage, pid);
@@ -342,7 +342,7 @@ const PLACES: &[(&str, Visit)] = &[
             let bomb = Bomb::new();
             let body = does(move |_: &Cx<'_, ()>| {
                 let _ = &bomb;
-                Resumed::Wait
+                BodyPoll::Wait
             });
             assert!(stage.host().spawn(&options, body).is_err());
         }
@@ -350,18 +350,18 @@ const PLACES: &[(&str, Visit)] = &[
     }),
     ("a held value", |stage| {
         let pid = start(stage, |cx: &Cx<'_, ()>| {
-            let held = [cx.hold(Bomb::new()), cx.hold(Bomb::new())];
-            cx.let_go(Bomb::new());
+            let held = [cx.catch_drop(Bomb::new()), cx.catch_drop(Bomb::new())];
+            cx.drop_caught(Bomb::new());
             drop(held);
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.settle();
         assert!(stage.host().is_alive(pid));
         kill(stage, pid);
         let mut held = Vec::new();
         let pid = once(stage, move |cx: &Cx<'_, ()>| {
-            held.extend([cx.hold(Bomb::new()), cx.hold(Bomb::new())]);
-            std::mem::forget(cx.hold(held));
+            held.extend([cx.catch_drop(Bomb::new()), cx.catch_drop(Bomb::new())]);
+            std::mem::forget(cx.catch_drop(held));
         });
         kill(stage, pid);
     }),
@@ -377,7 +377,7 @@ fn full(stage: &mut Stage, overflow: Overflow) {
             counts.fetch_add(1, Ordering::Relaxed);
             std::mem::forget(message);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let pid = stage.host().spawn(&options, reads).unwrap().pid;
     stage.settle();
@@ -391,10 +391,10 @@ fn full(stage: &mut Stage, overflow: Overflow) {
     kill(stage, pid);
 }
 
-fn act_as(kernel: &Kernel, caller: Pid, after: Duration) -> bool {
+fn start_timer_for(kernel: &Kernel, caller: Pid, after: Duration) -> bool {
     let participant = kernel.register();
     let host = Host::new(kernel, &participant);
-    host.act_as(caller, |behalf| behalf.send_after(caller, after, Bomb::new()).is_ok())
+    host.act_as(caller, |acting| acting.send_after(caller, after, Bomb::new()).is_ok())
 }
 
 type Kept = Arc<std::sync::Mutex<Vec<Reply<Bomb>>>>;
@@ -407,7 +407,7 @@ fn keeps(stage: &mut Stage) -> (Pid, Kept) {
         while let Some(Received::Message(reply)) = cx.receive() {
             keeps.lock().unwrap().push(reply);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.settle();
     (pid, kept)

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{Context, CoreActivity, Cx, Options, Received, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Context, CoreActivity, Cx, Options, Priority, Received, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -15,7 +15,7 @@ fn dump_shows_waiting_and_queued_processes() {
     let mut stage = Stage::new(Options::default());
     let waits = |cx: &Cx<'_, u32>| {
         while let Some(Received::Message(_)) = cx.receive() {}
-        Resumed::Wait
+        BodyPoll::Wait
     };
     let sleeper = stage.host().spawn(&SpawnOptions::new().name("sleeper"), does(waits)).unwrap().pid;
     let told = stage.host().spawn(&SpawnOptions::new().mailbox_limit(3), does(waits)).unwrap().pid;
@@ -37,6 +37,33 @@ fn dump_shows_waiting_and_queued_processes() {
     assert_eq!((dump.queued, dump.cores[0].pinned, of(sleeper).wakers), (2, 0, 0));
     let text = dump.to_string();
     assert!(text.contains("\"sleeper\" waits") && text.contains("2 of 3 messages"), "{text}");
+}
+
+/// The dump has the length of each queue of a core, also of one whose processes do not fit into its
+/// ring.
+#[test]
+fn dump_counts_the_queues_of_a_core() {
+    let mut stage = Stage::new(Options::default());
+    let many = does(|cx: &Cx<'_, ()>| {
+        for priority in [Priority::High, Priority::Low] {
+            for _ in 0..3 {
+                cx.spawn(&SpawnOptions::new().priority(priority), yields(Arc::default())).expect("a process");
+            }
+        }
+        for _ in 0..1_000 {
+            cx.spawn(&SpawnOptions::new(), yields(Arc::default())).expect("a process");
+        }
+        BodyPoll::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new(), many).unwrap();
+    let _ = stage.cores[0].run(1);
+    let dump = stage.host().dump().unwrap();
+    let queues = dump.cores[0].queues;
+    assert_eq!((queues.total(), dump.queued), (1_006, 1_006), "{dump}");
+    assert_eq!((queues.ready[0], queues.ready[2]), (3, 3), "{dump}");
+    assert!(queues.newborns > 0 && queues.ready[1] > 500, "{dump}");
+    let text = dump.to_string();
+    assert!(text.contains("1006 queued (") && text.contains("3 high"), "{text}");
 }
 
 /// A waker that another thread holds is a reason for waiting, and the dump counts it.

@@ -6,7 +6,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{Context, Cx, MaybeReady, Options, Pid, Reason, Received, Resumed, SpawnOptions, Tombstone};
+use atropos_kernel::{BodyPoll, Context, Cx, MaybeReady, Options, Pid, Reason, Received, SpawnOptions, Tombstone};
 
 use common::{Stage, does};
 
@@ -16,8 +16,8 @@ fn supervised() -> SpawnOptions<'static> {
     SpawnOptions::new().supervised()
 }
 
-fn waits(_: &Cx<'_, ()>) -> Resumed {
-    Resumed::Wait
+fn waits(_: &Cx<'_, ()>) -> BodyPoll {
+    BodyPoll::Wait
 }
 
 /// Runs a closure when it is dropped.
@@ -56,20 +56,20 @@ fn sleeping_target_is_dead_when_the_call_returns() {
         match (slice, child) {
             (1, _) => {
                 child = Some(cx.spawn(&supervised(), does(waits)).unwrap());
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             (_, Some(spawned)) => {
                 cx.exit_inline(spawned.pid, TOLD).unwrap();
                 assert!(matches!(cx.is_alive(spawned.pid), Ok(MaybeReady::Ready(false))), "dead when the call returns");
                 let Some(Received::Down(down)) = cx.receive() else { panic!("its DOWN has not arrived") };
                 assert_eq!(Some(down.reference), spawned.monitor);
-                assert_eq!((down.object, down.reason), (atropos_kernel::MonitorTarget::Pid(spawned.pid), TOLD));
+                assert_eq!((down.target, down.reason), (atropos_kernel::MonitorTarget::Pid(spawned.pid), TOLD));
                 hear(cx, &noted);
                 child = None;
             }
             _ => hear(cx, &noted),
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
     stage.settle();
@@ -91,13 +91,13 @@ fn newborn_trapping_and_pinned_targets_die_in_their_own_slices() {
                 let traps = does(move |cx: &Cx<'_, ()>| match cx.receive() {
                     Some(Received::Exit(exit)) => {
                         seen.fetch_add(1, Ordering::Relaxed);
-                        Resumed::Exit(exit.reason)
+                        BodyPoll::Exit(exit.reason)
                     }
-                    _ => Resumed::Wait,
+                    _ => BodyPoll::Wait,
                 });
                 children.push(cx.spawn(&supervised().trap_exit(true), traps).unwrap().pid);
                 children.push(cx.spawn(&supervised().core(1), does(waits)).unwrap().pid);
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             2 => {
                 children.push(cx.spawn(&supervised(), does(waits)).unwrap().pid);
@@ -109,7 +109,7 @@ fn newborn_trapping_and_pinned_targets_die_in_their_own_slices() {
             }
             _ => hear(cx, &noted),
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let parent = stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap().pid;
     stage.settle();
@@ -180,7 +180,7 @@ fn n11_messages_are_dropped_in_their_own_slice() {
             if std::mem::take(&mut first) && by_timer {
                 cx.send_after(cx.pid(), std::time::Duration::from_secs(9), noted()).unwrap();
             }
-            Resumed::Wait
+            BodyPoll::Wait
         });
         let child = stage.host().spawn(&SpawnOptions::new(), keeps).unwrap().pid;
         stage.settle();
@@ -245,7 +245,7 @@ fn destructors_that_stop_other_processes_do_not_nest() {
 fn family(
     stage: &mut Stage,
     heard: &Heard,
-    mut act: impl FnMut(&Cx<'_, ()>, Pid) -> Resumed + Send + 'static,
+    mut act: impl FnMut(&Cx<'_, ()>, Pid) -> BodyPoll + Send + 'static,
 ) -> (Pid, Pid) {
     let child = Arc::new(Mutex::new(None));
     let (noted, born) = (heard.clone(), child.clone());
@@ -255,12 +255,12 @@ fn family(
         if let Some(mut act) = act.take() {
             let body = does(move |cx: &Cx<'_, ()>| match cx.receive() {
                 Some(Received::Message(())) => act(cx, parent),
-                _ => Resumed::Wait,
+                _ => BodyPoll::Wait,
             });
             *born.lock().unwrap() = Some(cx.spawn(&supervised(), body).unwrap().pid);
         }
         hear(cx, &noted);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     // The parent does not trap exits: a DOWN arrives nevertheless.
     let parent = stage.host().spawn(&SpawnOptions::new(), parent).unwrap().pid;
@@ -274,7 +274,7 @@ fn supervised_child_sends_its_parent_one_down() {
     for reason in [Reason::NORMAL, Reason::SHUTDOWN, Reason::crash("why")] {
         let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
         let why = reason.clone();
-        let (parent, child) = family(&mut stage, &heard, move |_, _| Resumed::Exit(why.clone()));
+        let (parent, child) = family(&mut stage, &heard, move |_, _| BodyPoll::Exit(why.clone()));
         stage.host().send(child, ()).unwrap();
         stage.settle();
         assert_eq!(words(&heard), [format!("down {reason}")]);
@@ -286,7 +286,7 @@ fn supervised_child_sends_its_parent_one_down() {
 #[test]
 fn supervised_child_dies_with_its_parent() {
     let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
-    let (parent, _) = family(&mut stage, &heard, |_, _| Resumed::Wait);
+    let (parent, _) = family(&mut stage, &heard, |_, _| BodyPoll::Wait);
     stage.host().exit(parent, Reason::crash("all")).unwrap();
     stage.settle();
     assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
@@ -302,10 +302,10 @@ fn supervised_child_that_unlinks_itself_is_still_monitored() {
         let (parent, child) = family(&mut stage, &heard, move |cx, parent| {
             asked += 1;
             if asked == 2 {
-                return Resumed::Exit(Reason::SHUTDOWN);
+                return BodyPoll::Exit(Reason::SHUTDOWN);
             }
             cx.unlink(parent);
-            let Ok(MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else {
+            let MaybeReady::Ready(Ok(Some(info))) = cx.info(cx.pid()) else {
                 panic!("a process can query its own state")
             };
             assert!(info.links.is_empty(), "{:?}", info.links);
@@ -313,7 +313,7 @@ fn supervised_child_that_unlinks_itself_is_still_monitored() {
             if again {
                 cx.link(parent).unwrap();
             }
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.host().send(child, ()).unwrap();
         stage.settle();
@@ -327,7 +327,7 @@ fn supervised_child_that_unlinks_itself_is_still_monitored() {
     let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
     let (parent, child) = family(&mut stage, &heard, |cx, parent| {
         cx.unlink(parent);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().send(child, ()).unwrap();
     stage.settle();
@@ -354,7 +354,7 @@ fn parent_that_unlinks_receives_no_further_signal() {
                 hear(cx, &noted);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let parent = stage.host().spawn(&SpawnOptions::new(), parent).unwrap().pid;
     stage.settle();

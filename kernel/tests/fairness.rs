@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Reason, Received, Resumed, RunOutcome, SpawnOptions};
+use atropos_kernel::{BodyPoll, Core, Cx, Kernel, Options, Pid, Priority, Reason, Received, RunOutcome, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -64,7 +64,7 @@ fn ping_pong_rhythm_locks_no_process_out() {
         let turns = Arc::new(AtomicUsize::new(0));
         // In phase with the rhythm, and out of phase.
         for _ in 0..before {
-            stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait)).unwrap();
+            stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| BodyPoll::Wait)).unwrap();
             stage.settle();
         }
         let mut options = SpawnOptions::new().priority(Priority::Low);
@@ -75,7 +75,7 @@ fn ping_pong_rhythm_locks_no_process_out() {
         let waits = || {
             does(|cx: &Cx<'_, u8>| {
                 while cx.receive().is_some() {}
-                Resumed::Wait
+                BodyPoll::Wait
             })
         };
         // Each of its turns wakes a process that then runs next: the rhythm.
@@ -83,7 +83,7 @@ fn ping_pong_rhythm_locks_no_process_out() {
             let woken = stage.host().spawn(&SpawnOptions::new(), waits()).unwrap().pid;
             let wakes = does(move |cx: &Cx<'_, ()>| {
                 cx.send(woken, 0_u8).unwrap();
-                Resumed::Yield
+                BodyPoll::Yield
             });
             stage.host().spawn(&SpawnOptions::new(), wakes).unwrap();
         }
@@ -112,7 +112,7 @@ fn senders_to_a_long_mailbox_are_charged() {
         let mut waits = 0;
         cx.for_each_waiting(|_| waits += 1);
         longest.fetch_max(waits, Ordering::Relaxed);
-        Resumed::Yield
+        BodyPoll::Yield
     });
     let reader = stage.host().spawn(&SpawnOptions::new(), reads).unwrap().pid;
     let each: Vec<_> = (0..MANY).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -124,7 +124,7 @@ fn senders_to_a_long_mailbox_are_charged() {
                 own.fetch_add(1, Ordering::Relaxed);
                 sent.fetch_add(1, Ordering::Relaxed);
             }
-            Resumed::Yield
+            BodyPoll::Yield
         });
         stage.host().spawn(&SpawnOptions::new(), fills).unwrap();
     }
@@ -163,7 +163,7 @@ fn exit_signal_is_handled_between_messages() {
                 Host::new(&kernel, &participant).exit(cx.pid(), Reason::KILL).unwrap();
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let reader = stage.host().spawn(&SpawnOptions::new(), reads).unwrap().pid;
     stage.settle();
@@ -182,13 +182,13 @@ fn exit_signal_is_handled_between_messages() {
 fn own_messages_are_found_by_the_next_receive() {
     let mut stage = Stage::new(Options::default());
     let dead =
-        stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Exit(Reason::NORMAL))).unwrap().pid;
+        stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| BodyPoll::Exit(Reason::NORMAL))).unwrap().pid;
     stage.settle();
     let done = Arc::new(AtomicUsize::new(0));
     let says = done.clone();
     let monitors = does(move |cx: &Cx<'_, u8>| {
         if cx.receive().is_none() {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         let monitor = cx.monitor(dead).unwrap();
         assert!(matches!(cx.receive(), Some(Received::Message(2))));
@@ -196,7 +196,7 @@ fn own_messages_are_found_by_the_next_receive() {
         assert!(matches!(cx.receive(), Some(Received::Message(3))));
         assert!(matches!(cx.receive(), Some(Received::Down(down)) if down.reference == monitor));
         says.fetch_add(1, Ordering::Relaxed);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let watcher = stage.host().spawn(&SpawnOptions::new(), monitors).unwrap().pid;
     stage.settle();
@@ -219,13 +219,13 @@ fn sleeping_core_takes_a_yielding_process() {
         if !std::mem::replace(&mut spawned, true) {
             cx.spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
         }
-        Resumed::Yield
+        BodyPoll::Yield
     });
     stage.settle();
     stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
-    let before = stage.world.wakes.load(Ordering::Relaxed);
+    let before = stage.world.wakes();
     let _ = stage.cores[0].run(20);
-    assert!(stage.world.wakes.load(Ordering::Relaxed) > before, "the other core sleeps on");
+    assert!(stage.world.wakes() > before, "the other core sleeps on");
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "one process is left for it");
 }
 
@@ -257,7 +257,7 @@ fn stolen_overflow_is_visible_at_once() {
                     *next.lock().unwrap() = Some(searcher);
                 }
                 ran.fetch_add(1, Ordering::Relaxed);
-                Resumed::Exit(atropos_kernel::Reason::NORMAL)
+                BodyPoll::Exit(atropos_kernel::Reason::NORMAL)
             });
             cx.spawn(&SpawnOptions::new(), child).unwrap();
         }
@@ -267,7 +267,7 @@ fn stolen_overflow_is_visible_at_once() {
             assert_eq!(thief.lock().unwrap().run(1), RunOutcome::Worked);
             assert!(turns.load(Ordering::Relaxed) <= RING + 1, "no other process runs: the searcher has found none");
         }
-        Resumed::Exit(atropos_kernel::Reason::NORMAL)
+        BodyPoll::Exit(atropos_kernel::Reason::NORMAL)
     });
     stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap();
     assert_eq!(stage.cores[0].run(1), RunOutcome::Worked);
@@ -288,7 +288,7 @@ fn kill_keeps_its_place_in_order() {
     let target = does(move |cx: &Cx<'_, u8>| {
         while cx.receive().is_some() {}
         *given.lock().unwrap() = Some(cx.waker());
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let target = stage.host().spawn(&SpawnOptions::new().priority(Priority::Low), target).unwrap().pid;
     stage.settle();
@@ -306,7 +306,7 @@ fn kill_keeps_its_place_in_order() {
             assert_eq!(down.reason, atropos_kernel::Reason::KILLED, "the monitor came before the kill");
             noted.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new().priority(Priority::High), killer).unwrap();
     stage.settle();
@@ -325,7 +325,7 @@ fn fired_timers_for_another_process_are_freed() {
         while cx.receive().is_some() {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let target = stage.host().spawn(&SpawnOptions::new(), target).unwrap().pid;
     let mut left = MANY;
@@ -336,7 +336,7 @@ fn fired_timers_for_another_process_are_freed() {
             assert!(cx.cancel_timer(cancelled).is_some());
         }
         left = left.saturating_sub(100);
-        if left == 0 { Resumed::Wait } else { Resumed::Yield }
+        if left == 0 { BodyPoll::Wait } else { BodyPoll::Yield }
     });
     stage.host().spawn(&SpawnOptions::new(), starter).unwrap();
     stage.settle();
@@ -367,9 +367,9 @@ fn process_limit_of_one_is_exact() {
     let limits = atropos_kernel::Limits { processes: 1, ..atropos_kernel::Limits::default() };
     let mut stage = Stage::new(Options { cores: 2, limits, ..Options::default() });
     for _ in 0..100 {
-        let ends = does(|_: &Cx<'_, ()>| Resumed::Exit(atropos_kernel::Reason::NORMAL));
+        let ends = does(|_: &Cx<'_, ()>| BodyPoll::Exit(atropos_kernel::Reason::NORMAL));
         stage.host().spawn(&SpawnOptions::new(), ends).expect("there is room for one");
-        let refused = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait));
+        let refused = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| BodyPoll::Wait));
         assert_eq!(refused.unwrap_err(), atropos_kernel::SpawnError::TooMany);
         stage.settle();
     }
@@ -388,14 +388,14 @@ fn claimed_core_with_own_work_passes_the_wake_up_on() {
             let busy = does::<(), _>(move |cx: &Cx<'_, ()>| {
                 if by_timer && !std::mem::replace(&mut spins, true) {
                     cx.send_after(cx.pid(), Duration::from_secs(1), ()).expect("memory");
-                    return Resumed::Wait;
+                    return BodyPoll::Wait;
                 }
                 if !spins && cx.receive().is_none() {
-                    return Resumed::Wait;
+                    return BodyPoll::Wait;
                 }
                 spins = true;
                 while cx.spend(1) {}
-                Resumed::Yield
+                BodyPoll::Yield
             });
             let options = if by_timer { SpawnOptions::new() } else { SpawnOptions::new().core(0) };
             let busy = stage.host().spawn(&options, busy).expect("a process").pid;
@@ -404,7 +404,7 @@ fn claimed_core_with_own_work_passes_the_wake_up_on() {
             let count = answers.clone();
             let waits = does::<(), _>(move |cx: &Cx<'_, ()>| {
                 count.fetch_add(usize::from(cx.receive().is_some()), Ordering::Relaxed);
-                Resumed::Wait
+                BodyPoll::Wait
             });
             let waits = stage.host().spawn(&SpawnOptions::new(), waits).expect("a process").pid;
             for _ in 0..turn {
@@ -417,7 +417,7 @@ fn claimed_core_with_own_work_passes_the_wake_up_on() {
             stage.host().send(waits, ()).expect("it lives");
             assert!(!stage.kernel.is_idle(0), "core 0 is claimed");
             if by_timer {
-                stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+                stage.world.advance(2_000_000_000);
             } else {
                 stage.host().send(busy, ()).expect("it lives");
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::reclaim::Domain;
-use atropos_kernel::task::Returned;
+use atropos_kernel::task::WithResult;
 use atropos_kernel::{Context, Core, Host, Kernel, Limits, Options, Pid, Received, SpawnOptions};
 
 use common::{Stage, Stepped};
@@ -87,7 +87,7 @@ fn n02_context_in_its_own_reason_is_freed() {
             let held = probe.clone();
             let returns = async move |cx: Context<()>| {
                 let waker = wakes.then(|| cx.with(|cx| cx.waker()));
-                Returned((cx, waker, held))
+                WithResult((cx, waker, held))
             };
             stage.host().spawn_async(&SpawnOptions::new(), returns).unwrap();
             stage.settle();

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Body, Cx, Options, Pid, Reason, Received, Resumed, RunOutcome, SpawnOptions};
+use atropos_kernel::{Body, BodyPoll, Cx, Options, Pid, Reason, Received, RunOutcome, SpawnOptions};
 
 use common::Stage;
 
@@ -44,9 +44,9 @@ struct ChainLink {
 impl Body for ChainLink {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         if let Some(Received::Down(_)) = cx.receive() {
-            return Resumed::Exit(Reason::NORMAL);
+            return BodyPoll::Exit(Reason::NORMAL);
         }
         if let Some(watched) = self.watched.take() {
             cx.monitor(watched).expect("memory");
@@ -55,7 +55,7 @@ impl Body for ChainLink {
                 cx.spawn(&SpawnOptions::new().link(), next).expect("room");
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

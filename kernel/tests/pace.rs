@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Body, Cx, Options, Pid, Received, Resumed, SpawnOptions};
+use atropos_kernel::reclaim::Domain;
+use atropos_kernel::{Body, BodyPoll, Core, Cx, Host, Kernel, Options, Pid, Reason, Received, SpawnOptions};
+use atropos_sim::{Environment, SimPlatform};
 
 use common::{Stage, Stepped, does};
 
@@ -15,7 +17,7 @@ const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000 * MICROSECOND;
 
 fn now(world: &Stepped) -> u64 {
-    world.now.load(Ordering::Relaxed)
+    world.now()
 }
 
 /// Creates a body that works for `nanos` per message, of which it always has one. It yields when it
@@ -24,13 +26,13 @@ fn busy(world: Arc<Stepped>, nanos: u64, politely: bool) -> impl Body<Message = 
     does(move |cx: &Cx<'_, ()>| {
         cx.send(cx.pid(), ()).unwrap();
         while !cx.is_exhausted() && cx.receive().is_some() {
-            world.now.fetch_add(nanos, Ordering::Relaxed);
+            world.advance(nanos);
             if politely {
                 break;
             }
             cx.send(cx.pid(), ()).unwrap();
         }
-        Resumed::Yield
+        BodyPoll::Yield
     })
 }
 
@@ -42,11 +44,11 @@ fn sleeps(world: Arc<Stepped>, latest: Arc<AtomicU64>, times: Arc<AtomicUsize>) 
             latest.fetch_max(now(&world) - due, Ordering::Relaxed);
             times.fetch_add(1, Ordering::Relaxed);
         } else if due != 0 {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         due = now(&world) + MILLISECOND;
         cx.send_after(cx.pid(), Duration::from_millis(1), ()).unwrap();
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -91,10 +93,10 @@ fn n09_ping_pong_pair_shares_time() {
     let talks = |world: Arc<Stepped>| {
         does(move |cx: &Cx<'_, Pid>| {
             while let Some(Received::Message(from)) = cx.receive() {
-                world.now.fetch_add(5 * MICROSECOND, Ordering::Relaxed);
+                world.advance(5 * MICROSECOND);
                 cx.send(from, cx.pid()).unwrap();
             }
-            Resumed::Wait
+            BodyPoll::Wait
         })
     };
     let [first, second] =
@@ -107,10 +109,10 @@ fn n09_ping_pong_pair_shares_time() {
             most.fetch_max(now(&world) - last, Ordering::Relaxed);
         }
         while cx.spend(1) {
-            world.now.fetch_add(MICROSECOND, Ordering::Relaxed);
+            world.advance(MICROSECOND);
         }
         last = now(&world);
-        Resumed::Yield
+        BodyPoll::Yield
     });
     stage.host().spawn(&SpawnOptions::new(), waits).unwrap();
     stage.host().send(first, second).unwrap();
@@ -143,13 +145,13 @@ fn n09_work_from_outside_gets_its_turn_soon() {
             let child = does(move |_: &Cx<'_, ()>| {
                 latest.fetch_max(now(&world) - began, Ordering::Relaxed);
                 times.fetch_add(1, Ordering::Relaxed);
-                Resumed::Exit(atropos_kernel::Reason::NORMAL)
+                BodyPoll::Exit(atropos_kernel::Reason::NORMAL)
             });
             let participant = kernel.register();
             Host::new(&kernel, &participant).spawn(&SpawnOptions::new(), child).unwrap();
             cx.send_after(cx.pid(), Duration::from_millis(10), ()).unwrap();
             while cx.receive().is_some() {}
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.host().spawn(&SpawnOptions::new(), host).unwrap();
         while now(&stage.world) < 500 * MILLISECOND {
@@ -171,16 +173,16 @@ fn n09_time_is_not_counted_as_reductions() {
         had.fetch_add(1, Ordering::Relaxed);
         loop {
             left -= 1;
-            world.now.fetch_add(10 * MICROSECOND, Ordering::Relaxed);
+            world.advance(10 * MICROSECOND);
             if left == 0 {
-                let Ok(atropos_kernel::MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else {
+                let atropos_kernel::MaybeReady::Ready(Ok(Some(info))) = cx.info(cx.pid()) else {
                     panic!("a process can query its own state")
                 };
                 assert!((1_000..1_200).contains(&info.reductions), "{} reductions", info.reductions);
-                return Resumed::Exit(atropos_kernel::Reason::NORMAL);
+                return BodyPoll::Exit(atropos_kernel::Reason::NORMAL);
             }
             if !cx.spend(1) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
     });
@@ -190,4 +192,60 @@ fn n09_time_is_not_counted_as_reductions() {
     // 10 ms of work are 39 slices of 256 µs.
     let slices = slices.load(Ordering::Relaxed);
     assert!((30..60).contains(&slices), "{slices} slices");
+}
+
+/// An environment whose clock stands still, and counts how often it is read.
+#[derive(Default)]
+struct CountedClock {
+    reads: AtomicUsize,
+}
+
+impl Environment for CountedClock {
+    fn now(&self) -> u64 {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        MILLISECOND
+    }
+
+    fn wake(&self, _core: usize) {}
+}
+
+/// The price of a backlog shortens a sender's slice, but is no work: it does not make the core read
+/// its clock. Before, each send to a long mailbox did.
+#[test]
+fn n09_backlog_brings_no_clock_read_nearer() {
+    const SENDS: usize = 2_000;
+    const BACKLOG: usize = 20_000;
+    let world = Arc::new(SimPlatform::new(CountedClock::default()));
+    let kernel = Kernel::new(Options::default(), Domain::new(), world.clone());
+    let (mut core, participant) = (Core::new(kernel.clone(), 0), kernel.register());
+    let host = Host::new(&kernel, &participant);
+    let slow = does(|cx: &Cx<'_, ()>| {
+        cx.receive();
+        BodyPoll::Yield
+    });
+    let receiver = host.spawn(&SpawnOptions::new(), slow).unwrap().pid;
+    for _ in 0..BACKLOG {
+        host.send(receiver, ()).unwrap();
+    }
+    // The receiver fetches what has come: from now on a sender pays for it.
+    let _ = core.run(4);
+    let (mut left, slices) = (SENDS, Arc::new(AtomicUsize::new(0)));
+    let had = slices.clone();
+    let sends = does(move |cx: &Cx<'_, ()>| {
+        had.fetch_add(1, Ordering::Relaxed);
+        while left > 0 && !cx.is_exhausted() {
+            cx.send(receiver, ()).unwrap();
+            left -= 1;
+        }
+        if left == 0 { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Yield }
+    });
+    let sender = host.spawn(&SpawnOptions::new(), sends).unwrap().pid;
+    let before = world.reads.load(Ordering::Relaxed);
+    while host.is_alive(sender) {
+        let _ = core.run(16);
+    }
+    let reads = world.reads.load(Ordering::Relaxed) - before;
+    let slices = slices.load(Ordering::Relaxed);
+    assert!(slices >= SENDS / 20, "a backlog of {BACKLOG} shortens slices: {slices} for {SENDS} sends");
+    assert!(reads < SENDS / 3, "{reads} clock reads for {SENDS} sends");
 }

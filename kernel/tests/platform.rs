@@ -2,24 +2,13 @@
 //! runs code twice, or never, or hides a panic. The kernel loses no more than the platform has
 //! lost, and touches nothing that it does not own.
 
-mod common;
-
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::Domain;
 use atropos_kernel::{Context, Core, Host, Kernel, Options, Reason, RunOutcome, SpawnOptions};
-
-thread_local! {
-    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
-}
-
-fn current_slot() -> *const CurrentSlot {
-    HERE.with(std::ptr::from_ref)
-}
+use atropos_sim::{Environment, SimPlatform};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum How {
@@ -39,16 +28,12 @@ enum How {
 
 struct Wrong(How);
 
-// SAFETY: `current_slot` is a thread-local. `catch_panic` breaks its contract in every way that
-// needs no `unsafe`.
-unsafe impl Platform for Wrong {
+/// It breaks the contract of `catch_panic` in every way that needs no `unsafe`.
+impl Environment for Wrong {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let mut caught = || catch_unwind(AssertUnwindSafe(&mut *code)).map_err(|_| Reason::crash("a panic"));
         match self.0 {
@@ -83,7 +68,7 @@ const ALL: usize = 5;
 /// often their values were dropped in the end.
 fn live_in(how: How) -> usize {
     let dropped = Arc::new(AtomicUsize::new(0));
-    let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Wrong(how)));
+    let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(SimPlatform::new(Wrong(how))));
     let participant = kernel.register();
     let host = Host::new(&kernel, &participant);
     for kind in 0..4 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::internals::config::SLICE;
-use atropos_kernel::{Body, Cx, Options, Pid, Priority, Reason, Received, Resumed, RunOutcome, SpawnOptions};
+use atropos_kernel::{Body, BodyPoll, Cx, Options, Pid, Priority, Reason, Received, RunOutcome, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -18,7 +18,7 @@ fn talks(words: Arc<AtomicUsize>) -> impl Body<Message = Pid> {
             words.fetch_add(1, Ordering::Relaxed);
             cx.send(from, cx.pid()).unwrap();
         }
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -27,7 +27,7 @@ fn never_rests(slices: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     does(move |cx: &Cx<'_, ()>| {
         slices.fetch_add(1, Ordering::Relaxed);
         while cx.spend(1) {}
-        Resumed::Yield
+        BodyPoll::Yield
     })
 }
 
@@ -74,7 +74,7 @@ fn pair_queued_behind_a_pinned_process_wakes_a_core() {
     stage.host().spawn(&on_first, never_rests(Arc::default())).unwrap();
     let starts = does(move |cx: &Cx<'_, ()>| {
         cx.send(first, second).unwrap();
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     stage.host().spawn(&on_first, starts).unwrap();
     let _ = stage.cores[1].run(1);
@@ -94,7 +94,7 @@ fn clients_of_one_server_take_turns() {
         while let Some(Received::Message(from)) = cx.receive() {
             cx.send(from, ()).unwrap();
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let server = stage.host().spawn(&SpawnOptions::new(), answers).unwrap().pid;
     let answered: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -105,7 +105,7 @@ fn clients_of_one_server_take_turns() {
                 answered.fetch_add(1, Ordering::Relaxed);
             }
             cx.send(server, cx.pid()).unwrap();
-            Resumed::Wait
+            BodyPoll::Wait
         });
         stage.host().spawn(&SpawnOptions::new(), asks).unwrap();
     }
@@ -125,10 +125,10 @@ struct Heir {
 impl Body for Heir {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         self.births.fetch_add(1, Ordering::Relaxed);
         let _ = cx.spawn(&SpawnOptions::new(), Self { births: self.births.clone() });
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }
 }
 
@@ -149,7 +149,7 @@ fn newborns_do_not_starve_older_processes() {
             }
             cx.spawn(&SpawnOptions::new(), Heir { births: Arc::clone(&line) }).unwrap();
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
     stage.host().spawn(&SpawnOptions::new(), yields(others.clone())).unwrap();

@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use atropos_kernel::internals::life;
-use atropos_kernel::{Context, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Context, Limits, Options, Pid, Reason, Received, Reference, SpawnOptions};
 
 use common::{Stage, does};
 
@@ -76,7 +76,8 @@ fn timer_message_cancels_its_own_timer() {
 #[test]
 fn reentrant_destructors_do_not_stop_an_exit() {
     let mut stage = Stage::new(Options::default());
-    let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| Resumed::Wait)).unwrap();
+    let other =
+        stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| BodyPoll::Wait)).unwrap();
     let (dropped, fired) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let count = dropped.clone();
     let body = move |cx: Context<Dropped>| async move {
@@ -112,7 +113,7 @@ fn reentrant_destructors_do_not_stop_an_exit() {
             Some(other) => panic!("{other:?}"),
             None => drop(cx.monitor(dying.pid()).unwrap()),
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     // The watcher monitors first, so its monitor is either a signal that the dying process has not
     // handled, or on that process's list.
@@ -172,7 +173,7 @@ fn late_replies_release_capacity() {
                 cx.send_alias(alias, 1_u8).unwrap();
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let bounded = stage.host().spawn(&SpawnOptions::new().mailbox_limit(4), body).unwrap().pid;
     for _ in 0..10 {
@@ -192,10 +193,11 @@ impl Wake for Panics {
 #[test]
 fn panic_of_a_query_waker_does_not_kill_the_target() {
     let mut stage = Stage::new(Options::default());
-    let asked = stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| Resumed::Wait)).unwrap();
+    let asked =
+        stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| BodyPoll::Wait)).unwrap();
     stage.settle();
     for dies in [false, true] {
-        let answer = stage.host().info(asked.pid).unwrap();
+        let answer = stage.host().info(asked.pid);
         let atropos_kernel::MaybeReady::Pending(answer) = answer else { panic!("the answer needs a query") };
         let mut answer = std::pin::pin!(answer);
         let waker = Waker::from(Arc::new(Panics));
@@ -224,7 +226,7 @@ fn query_of_oneself_loses_no_wake_up() {
                 let _ = cx.info(cx.pid());
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let pid = stage.host().spawn(&SpawnOptions::new(), body).unwrap().pid;
     stage.settle();
@@ -244,7 +246,7 @@ fn own_waker_does_not_leak_the_kernel() {
     let body = does(move |cx: &atropos_kernel::Cx<'_, ()>| {
         let kept = &mut kept;
         kept.0 = Some(cx.waker());
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), body).unwrap();
     stage.settle();
@@ -258,12 +260,12 @@ fn own_waker_does_not_leak_the_kernel() {
 /// ever.
 #[test]
 fn a_panic_that_goes_through_leaves_no_trace() {
-    let world = common::Stepped { lets_through: true, ..common::Stepped::default() };
+    let world = common::propagates_panics();
     let mut stage = Stage::in_world(Options { limits: Limits::default(), ..Options::default() }, world);
     stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| panic!("through"))).unwrap();
     let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.cores[0].run(1)));
     assert!(run.is_err());
-    assert!(!common::is_inside());
+    assert!(!atropos_sim::is_in_slice());
     std::mem::forget(stage);
 }
 
@@ -297,7 +299,7 @@ fn message_sent_by_a_destructor_arrives_before_the_down() {
                 other => panic!("{other:?}"),
             });
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), listener).unwrap();
     stage.settle();
@@ -314,13 +316,13 @@ fn body_is_dropped_once() {
             assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "in a destructor");
         }
     }
-    let world = common::Stepped { lets_through: true, ..common::Stepped::default() };
+    let world = common::propagates_panics();
     let mut stage = Stage::in_world(Options::default(), world);
     let drops = Arc::new(AtomicUsize::new(0));
     let kept = Panics(drops.clone());
     let body = does(move |_: &atropos_kernel::Cx<'_, ()>| {
         let _ = &kept;
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     stage.host().spawn(&SpawnOptions::new(), body).unwrap();
     let mut core = stage.cores.pop().unwrap();

@@ -10,7 +10,7 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Cursor, Cx, Options, Overflow, Pid, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SendError,
+    BodyPoll, Cursor, Cx, Options, Overflow, Pid, Reason, Received, Reply, RequestError, RequestFuture, SendError,
     SpawnOptions,
 };
 use common::{Stage, does};
@@ -23,7 +23,7 @@ fn stage() -> Stage {
     Stage::new(Options { cores: 1, ..Options::default() })
 }
 
-fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> Resumed + Send + 'static) -> Pid {
+fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static) -> Pid {
     stage.host().spawn(&SpawnOptions::new(), does(act)).unwrap().pid
 }
 
@@ -34,13 +34,13 @@ fn once<M: Send + 'static>(stage: &Stage, act: impl FnOnce(&Cx<'_, M>) + Send + 
         if let Some(act) = act.take() {
             act(cx);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
 /// Starts a process that takes requests, and never looks at them.
 fn deaf(stage: &Stage) -> Pid {
-    start(stage, |_: &Cx<'_, Reply<u8>>| Resumed::Wait)
+    start(stage, |_: &Cx<'_, Reply<u8>>| BodyPoll::Wait)
 }
 
 /// Starts a process that stores the replies it receives where the test finds them.
@@ -53,7 +53,7 @@ fn keeper(stage: &Stage) -> (Pid, Arc<Mutex<Vec<Reply<u8>>>>) {
                 keeps.lock().unwrap().push(reply);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     (pid, kept)
 }
@@ -114,12 +114,12 @@ fn dropped_request_holds_no_kernel() {
     let mut stage = self::stage();
     let to = deaf(&stage);
     let mut requested = None;
-    let asker = start(&stage, move |cx: &Cx<'_, ()>| {
+    let requester = start(&stage, move |cx: &Cx<'_, ()>| {
         requested = requested.take().or_else(|| cx.request(to, |reply: Reply<u8>| reply).ok());
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.settle();
-    stage.host().exit(asker, Reason::KILL).unwrap();
+    stage.host().exit(requester, Reason::KILL).unwrap();
     stage.settle();
     assert!(ends(stage));
     // The request is dropped within the slice that has sent it.
@@ -178,16 +178,16 @@ fn spare_reference_is_released_at_any_end_of_the_slice() {
             left -= 1;
             assert!(left >= 0, "resumed for the reply of a request that was refused");
             match how {
-                0 => Resumed::Wait,
-                1 if left > 0 => Resumed::Yield,
-                1 => Resumed::Wait,
-                2 => Resumed::Exit(WHY),
+                0 => BodyPoll::Wait,
+                1 if left > 0 => BodyPoll::Yield,
+                1 => BodyPoll::Wait,
+                2 => BodyPoll::Exit(WHY),
                 _ => panic!("behind a request"),
             }
         });
         stage.settle();
         assert_eq!(stage.host().is_alive(pid), how < 2);
-        assert_eq!(stage.world.lost.load(Ordering::Relaxed), 0);
+        assert_eq!(stage.world.unhandled_panics(), 0);
         assert!(ends(stage), "{how}");
     }
 }
@@ -211,21 +211,21 @@ fn reply_whose_destructor_panics_holds_nothing() {
                     assert!(cx.receive().is_none());
                 }
             }
-            Resumed::Wait
+            BodyPoll::Wait
         });
         let mut requested = None;
-        let asker = start(&stage, move |cx: &Cx<'_, ()>| match requested.take() {
+        let requester = start(&stage, move |cx: &Cx<'_, ()>| match requested.take() {
             None => {
                 requested = cx.request(to, |reply: Reply<PanicsWhenDropped>| reply).ok();
-                Resumed::Wait
+                BodyPoll::Wait
             }
             Some(answered) => {
                 drop(answered);
-                Resumed::Wait
+                BodyPoll::Wait
             }
         });
         stage.settle();
-        assert!(!stage.host().is_alive(asker), "the caller has panicked");
+        assert!(!stage.host().is_alive(requester), "the caller has panicked");
         assert!(ends(stage));
     }
 }
@@ -234,11 +234,11 @@ fn reply_whose_destructor_panics_holds_nothing() {
 fn request_whose_message_is_not_created_leaves_nothing() {
     let mut stage = stage();
     let to = deaf(&stage);
-    let asker = once(&stage, move |cx: &Cx<'_, ()>| {
+    let requester = once(&stage, move |cx: &Cx<'_, ()>| {
         _ = cx.request(to, |_: Reply<u8>| -> Reply<u8> { panic!("no message") });
     });
     stage.settle();
-    assert!(!stage.host().is_alive(asker));
+    assert!(!stage.host().is_alive(requester));
     assert!(stage.host().is_alive(to));
     assert!(ends(stage));
 }
@@ -253,7 +253,7 @@ fn message_whose_destructor_panics_still_answers_the_caller() {
         }
     }
     let mut stage = stage();
-    let to = start(&stage, |_: &Cx<'_, Bomb>| Resumed::Wait);
+    let to = start(&stage, |_: &Cx<'_, Bomb>| BodyPoll::Wait);
     let place: Place<RequestFuture<u8>> = Arc::default();
     let puts = place.clone();
     once(&stage, move |cx: &Cx<'_, ()>| *puts.lock().unwrap() = cx.request(to, Bomb).ok());
@@ -263,7 +263,7 @@ fn message_whose_destructor_panics_still_answers_the_caller() {
     let mut requested = taken(&place);
     assert_eq!(poll(&mut requested), Poll::Ready(Err(RequestError::Down(WHY))));
     drop(requested);
-    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
+    assert_eq!(stage.world.unhandled_panics(), 1);
     assert!(ends(stage));
 }
 
@@ -271,7 +271,7 @@ fn message_whose_destructor_panics_still_answers_the_caller() {
 fn exit_is_reported_to_the_new_holder_of_a_moved_request() {
     let mut stage = stage();
     let (to, kept) = keeper(&stage);
-    let (asker, place) = asks(&mut stage, to);
+    let (requester, place) = asks(&mut stage, to);
     let mut requested = taken(&place);
     let (first, second) = (counting(false), counting(false));
     let look = |requested: &mut RequestFuture<u8>, woken: &Arc<Counting>| {
@@ -280,7 +280,7 @@ fn exit_is_reported_to_the_new_holder_of_a_moved_request() {
     assert!(look(&mut requested, &first).is_pending());
     // The caller is gone. The new holder of the request is notified first of the dropped reply,
     // then of the exit.
-    stage.host().exit(asker, Reason::KILL).unwrap();
+    stage.host().exit(requester, Reason::KILL).unwrap();
     stage.settle();
     kept.lock().unwrap().clear();
     assert_eq!(first.calls.load(Ordering::Relaxed), 1);
@@ -307,7 +307,7 @@ fn panicking_waker_does_not_stop_other_notifications() {
     }
     stage.host().exit(to, WHY).unwrap();
     stage.settle();
-    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
+    assert_eq!(stage.world.unhandled_panics(), 1);
     for (mut requested, waker) in all.into_iter().zip(&wakers) {
         assert_eq!(waker.calls.load(Ordering::Relaxed), 1);
         assert_eq!(poll(&mut requested), Poll::Ready(Err(RequestError::Down(WHY))));
@@ -322,22 +322,22 @@ fn exit_arrives_before_the_down_of_the_same_process() {
     for traps in [false, true] {
         let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
         let on = |core| SpawnOptions::new().core(core);
-        let to = stage.host().spawn(&on(1), does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
+        let to = stage.host().spawn(&on(1), does(|_: &Cx<'_, Reply<u8>>| BodyPoll::Wait)).unwrap().pid;
         let (die, dies) = std::sync::mpsc::channel();
         let (dead, died) = std::sync::mpsc::channel();
         let seen: Arc<Mutex<Vec<&'static str>>> = Arc::default();
         let sees = seen.clone();
         let mut requested = None;
         let mut slice = 0;
-        let asker = does(move |cx: &Cx<'_, ()>| {
+        let requester = does(move |cx: &Cx<'_, ()>| {
             slice += 1;
             if slice == 1 {
                 cx.link(to).unwrap();
                 requested = cx.request(to, |reply: Reply<u8>| reply).ok();
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             if slice > 2 {
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             // The target dies in the middle of a slice of the caller.
             cx.exit(to, WHY).unwrap();
@@ -353,9 +353,9 @@ fn exit_arrives_before_the_down_of_the_same_process() {
                 sees.lock().unwrap().push("EXIT");
             });
             requested = None;
-            Resumed::Wait
+            BodyPoll::Wait
         });
-        let asker = stage.host().spawn(&on(0).trap_exit(traps), asker).unwrap().pid;
+        let requester = stage.host().spawn(&on(0).trap_exit(traps), requester).unwrap().pid;
         assert_eq!(stage.cores[1].run(1), atropos_kernel::RunOutcome::Worked);
         _ = stage.cores[0].run(1);
         _ = stage.cores[1].run(16);
@@ -370,7 +370,7 @@ fn exit_arrives_before_the_down_of_the_same_process() {
         stage.cores.push(other.join().unwrap());
         stage.settle();
         assert!(!stage.host().is_alive(to));
-        assert_eq!(stage.host().is_alive(asker), traps);
+        assert_eq!(stage.host().is_alive(requester), traps);
         let expected: &[&str] = if traps { &["DOWN", "EXIT"] } else { &["nothing"] };
         assert_eq!(*seen.lock().unwrap(), expected);
     }
@@ -418,7 +418,7 @@ fn full_mailbox_rejects_or_drops_a_request() {
     for overflow in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {
         let mut stage = stage();
         let options = SpawnOptions::new().mailbox_limit(1).overflow(overflow);
-        let to = stage.host().spawn(&options, does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
+        let to = stage.host().spawn(&options, does(|_: &Cx<'_, Reply<u8>>| BodyPoll::Wait)).unwrap().pid;
         let mut first = ask(&mut stage, to).unwrap();
         let second = ask(&mut stage, to);
         let lives = match overflow {
@@ -448,7 +448,7 @@ fn selective_receive_releases_open_requests_as_well() {
     let mut stage = stage();
     let to = start(&stage, |cx: &Cx<'_, Reply<u8>>| {
         while cx.receive_match(&mut Cursor::new(), |_| true).is_some() {}
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let (_, place) = asks(&mut stage, to);
     assert_eq!(

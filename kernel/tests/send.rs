@@ -40,7 +40,7 @@ fn n01_values_of_a_process_move_with_its_body() {
     is_send::<ReplyFuture<u8>>();
     is_send::<RequestFuture<u8>>();
     is_send::<SendReservation>();
-    is_send::<QueryFuture>();
+    is_send::<QueryFuture<bool>>();
     is_send::<Reason>();
     is_send::<Name>();
     is_send::<Received<u8>>();
@@ -85,7 +85,7 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
     use std::sync::{Arc, Mutex, mpsc};
     use std::task::Waker;
 
-    use atropos_kernel::{Options, Resumed, SpawnOptions};
+    use atropos_kernel::{BodyPoll, Options, SpawnOptions};
 
     let domain = Domain::new();
     let (send, wakers) = mpsc::channel::<Waker>();
@@ -103,7 +103,7 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
         let place = kept.clone();
         let body = common::does(move |cx: &Cx<'_, ()>| {
             *place.lock().unwrap() = Some(cx.waker());
-            Resumed::Wait
+            BodyPoll::Wait
         });
         Host::new(&kernel, &current_slot).spawn(&SpawnOptions::new(), body).unwrap();
         let mut core = Core::new(kernel.clone(), 0);

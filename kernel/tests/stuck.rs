@@ -10,20 +10,20 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Core, Cx, Host, Options, Pid, Reason, Resumed, RunOutcome, SendTarget, SpawnOptions};
+use atropos_kernel::{BodyPoll, Context, Core, Cx, Host, Options, Pid, Reason, RunOutcome, SendTarget, SpawnOptions};
 
 use common::{Stage, Stepped, does, yields};
 
 const MILLISECOND: u64 = 1_000_000;
 
 fn stage(cores: usize) -> Stage {
-    let world = Stepped { rescues: true, ..Stepped::default() };
-    world.now.store(MILLISECOND, Ordering::Relaxed);
+    let world = common::rescues_after(MILLISECOND);
+    world.advance_to(MILLISECOND);
     Stage::in_world(Options { cores, ..Options::default() }, world)
 }
 
 fn now(world: &Stepped) -> u64 {
-    world.now.load(Ordering::Relaxed)
+    world.now()
 }
 
 /// The other cores, which the body of the stuck core steps.
@@ -40,7 +40,7 @@ fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
                 }
             }
         }
-        world.now.fetch_add(MILLISECOND, Ordering::Relaxed);
+        world.advance(MILLISECOND);
     }
 }
 
@@ -51,34 +51,34 @@ fn sleeps(
     milliseconds: u64,
     latest: Arc<AtomicU64>,
     times: Arc<AtomicUsize>,
-) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send + 'static {
+) -> impl FnMut(&Cx<'_, ()>) -> BodyPoll + Send + 'static {
     let mut due = 0;
     move |cx| {
         if cx.receive().is_some() {
             latest.fetch_max(now(&world) - due, Ordering::Relaxed);
             times.fetch_add(1, Ordering::Relaxed);
         } else if due != 0 {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         due = now(&world) + milliseconds * MILLISECOND;
         cx.send_after(cx.pid(), Duration::from_millis(milliseconds), ()).unwrap();
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
 /// Creates a body that counts the messages that it receives.
-fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send + 'static {
+fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> BodyPoll + Send + 'static {
     move |cx| {
         while cx.receive().is_some() {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
 /// Starts all processes on core 0 and runs `stuck` there, which blocks; then returns all cores to
 /// the stage.
-fn runs_stuck(mut stage: Stage, stuck: impl FnMut(&Cx<'_, ()>, &Others) -> Resumed + Send + 'static) -> Stage {
+fn runs_stuck(mut stage: Stage, stuck: impl FnMut(&Cx<'_, ()>, &Others) -> BodyPoll + Send + 'static) -> Stage {
     let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
     let (given, mut stuck) = (others.clone(), stuck);
     let body = does(move |cx: &Cx<'_, ()>| stuck(cx, &given));
@@ -110,12 +110,12 @@ fn n10_timers_of_a_stuck_core_are_fired() {
                 let world = world.clone();
                 let works = does(move |cx: &Cx<'_, ()>| {
                     while cx.spend(1) {
-                        world.now.fetch_add(1_000, Ordering::Relaxed);
+                        world.advance(1_000);
                     }
-                    Resumed::Yield
+                    BodyPoll::Yield
                 });
                 cx.spawn(&SpawnOptions::new(), works).unwrap();
-                Resumed::Exit(Reason::NORMAL)
+                BodyPoll::Exit(Reason::NORMAL)
             });
             stage.host().spawn(&SpawnOptions::new().core(1), starts).unwrap();
         }
@@ -127,7 +127,7 @@ fn n10_timers_of_a_stuck_core_are_fired() {
                 blocks(&world, others, 120);
                 assert!(slept.load(Ordering::Relaxed) > 400, "{slept:?} sleeps while one core was stuck");
             }
-            Resumed::Wait
+            BodyPoll::Wait
         });
         let latest = latest.load(Ordering::Relaxed);
         assert!(latest <= 5 * MILLISECOND, "late by {latest} ns, the other core busy: {busy}");
@@ -154,7 +154,7 @@ fn told(stage: &Stage, counters: &Arc<[AtomicUsize; 2]>) -> Pid {
         while cx.receive().is_some() {
             told[0].fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), waits).unwrap().pid
 }
@@ -173,11 +173,11 @@ fn n10_core_that_drops_a_timer_message_is_rescued() {
             cx.send_after(SendTarget::Name("nobody"), Duration::from_millis(1), message).unwrap();
             cx.send_after(target, Duration::from_millis(5), ()).unwrap();
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new().core(0), starts).unwrap();
     let _ = stage.cores[0].run(64);
-    stage.world.now.fetch_add(2 * MILLISECOND, Ordering::Relaxed);
+    stage.world.advance(2 * MILLISECOND);
     let _ = stage.cores[0].run(64);
     assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the core's other timer has fired while it blocked");
     stage.cores.append(&mut others.lock().unwrap());
@@ -193,7 +193,7 @@ fn n10_rescuer_that_drops_a_timer_message_is_rescued() {
     let target = told(&stage, &counters);
     let starts = does(move |cx: &Cx<'_, ()>| {
         cx.send_after(target, Duration::from_millis(8), ()).unwrap();
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new().core(1), starts).unwrap();
     while stage.cores[1].run(64) == RunOutcome::Worked {}
@@ -204,7 +204,7 @@ fn n10_rescuer_that_drops_a_timer_message_is_rescued() {
             cx.send_after(SendTarget::Name("nobody"), Duration::from_millis(1), message).unwrap();
             blocks(&world, others, 4);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the rescuer's own timer has fired while it blocked");
     stage.cores.append(&mut third.lock().unwrap());
@@ -225,13 +225,13 @@ fn n10_actions_before_the_block_take_effect() {
     let (has_told, has_woken, has_run) = (told.clone(), woken.clone(), ran.clone());
     let mut stage = runs_stuck(stage, move |cx, others| {
         if std::mem::replace(&mut begun, true) {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         for _ in 0..CHILDREN {
             let ran = has_run.clone();
             let child = does(move |_: &Cx<'_, ()>| {
                 ran.fetch_add(1, Ordering::Relaxed);
-                Resumed::Exit(Reason::NORMAL)
+                BodyPoll::Exit(Reason::NORMAL)
             });
             cx.spawn(&SpawnOptions::new().priority(atropos_kernel::Priority::Low), child).unwrap();
         }
@@ -250,7 +250,7 @@ fn n10_actions_before_the_block_take_effect() {
         cx.send_after(target, Duration::ZERO, ()).unwrap();
         blocks(&world, others, 6);
         assert_eq!((has_woken.load(Ordering::Relaxed), has_told.load(Ordering::Relaxed)), (2, 2));
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.settle();
     assert_eq!((told.load(Ordering::Relaxed), woken.load(Ordering::Relaxed)), (2, 2), "each happened twice in all");
@@ -263,9 +263,9 @@ fn n10_inbox_of_a_stuck_core_is_taken_by_a_busy_core() {
     let world = stage.world.clone();
     let works = does(move |cx: &Cx<'_, ()>| {
         while cx.spend(1) {
-            world.now.fetch_add(1_000, Ordering::Relaxed);
+            world.advance(1_000);
         }
-        Resumed::Yield
+        BodyPoll::Yield
     });
     stage.host().spawn(&SpawnOptions::new().core(1), works).unwrap();
     let (kernel, world, ran) = (stage.kernel.clone(), stage.world.clone(), Arc::new(AtomicUsize::new(0)));
@@ -278,14 +278,14 @@ fn n10_inbox_of_a_stuck_core_is_taken_by_a_busy_core() {
                 let ran = has_run.clone();
                 let child = does(move |_: &Cx<'_, ()>| {
                     ran.fetch_add(1, Ordering::Relaxed);
-                    Resumed::Exit(Reason::NORMAL)
+                    BodyPoll::Exit(Reason::NORMAL)
                 });
                 Host::new(&kernel, &participant).spawn(&SpawnOptions::new(), child).unwrap();
             }
             blocks(&world, others, 5);
             assert_eq!(has_run.load(Ordering::Relaxed), 10, "processes that the host started have run");
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     assert_eq!(ran.load(Ordering::Relaxed), 10);
 }
@@ -315,19 +315,19 @@ fn n10_several_cores_are_stuck() {
     let mut ran = false;
     let stage = runs_stuck(stage, move |cx, first| {
         if std::mem::replace(&mut ran, true) {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         let (world, rest, slept) = (world.clone(), rest.clone(), slept.clone());
         let inner = Blocks(world.clone(), rest, slept.clone());
         let mut inner = Some(inner);
         let child = does(move |_: &Cx<'_, ()>| {
             drop(inner.take());
-            Resumed::Exit(Reason::NORMAL)
+            BodyPoll::Exit(Reason::NORMAL)
         });
         cx.spawn(&SpawnOptions::new(), child).unwrap();
         // The second core takes the child, and is stuck in it.
         blocks(&world, first, 5);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let latest = latest.load(Ordering::Relaxed);
     assert!(latest <= 12 * MILLISECOND, "late by {latest} ns");
@@ -352,7 +352,7 @@ fn n10_pinned_processes_wait() {
             blocks(&world, others, 10);
             assert_eq!(has_told.load(Ordering::Relaxed), 0);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.settle();
     assert_eq!(told.load(Ordering::Relaxed), 2);
@@ -380,15 +380,15 @@ fn n10_one_core_has_the_watch_and_gives_it_up() {
     loop {
         let RunOutcome::Idle { until } = stage.cores[0].run(1) else { panic!("there is nothing to do") };
         let Some(until) = until else { break };
-        stage.world.now.store(until, Ordering::Relaxed);
+        stage.world.advance_to(until);
         looks += 1;
         assert!(looks < 20, "the core keeps the watch for ever");
     }
-    let wakes = stage.world.wakes.load(Ordering::Relaxed);
+    let wakes = stage.world.wakes();
     stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
     assert!(!stage.kernel.is_idle(1), "core 1 is woken");
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "one more wake-up for the watch");
+    assert_eq!(stage.world.wakes(), wakes + 2, "one more wake-up for the watch");
     let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("a core is claimed");
     assert!(watches(stage.cores[watcher].run(1)));
 }
@@ -401,10 +401,10 @@ fn n10_watch_outlives_its_core() {
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
     assert!(matches!(stage.cores[2].run(1), RunOutcome::Idle { until: Some(_) }), "core 2 has the watch");
     assert_eq!(stage.cores[0].run(1), RunOutcome::Idle { until: None });
-    let wakes = stage.world.wakes.load(Ordering::Relaxed);
+    let wakes = stage.world.wakes();
     drop(stage.cores.pop());
     assert!(!stage.kernel.is_idle(0), "core 0 is claimed");
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 1, "core 0 is woken");
+    assert_eq!(stage.world.wakes(), wakes + 1, "core 0 is woken");
     assert!(matches!(stage.cores[0].run(1), RunOutcome::Idle { until: Some(_) }), "core 0 has the watch");
 }
 

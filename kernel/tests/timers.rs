@@ -8,7 +8,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Cx, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Limits, Options, Pid, Reason, Received, Reference, SpawnOptions};
 use common::{Stage, does};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ fn process(stage: &mut Stage, core: usize, act: impl FnOnce(&Cx<'_, u8>) + Send 
                 notes.lock().unwrap().push(message);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let pid = stage.host().spawn(&SpawnOptions::new().core(core), body).unwrap().pid;
     stage.settle();
@@ -203,7 +203,7 @@ fn n21_alarm_belongs_to_its_process() {
         let alarm = *alarm.get_or_insert_with(|| cx.alarm(SECOND).unwrap());
         *puts.lock().unwrap() = Some(alarm);
         *rings.lock().unwrap() = !cx.has_timer(alarm);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), sleeps).unwrap();
     stage.settle();
@@ -221,7 +221,7 @@ fn n21_alarm_belongs_to_its_process() {
 fn n21_timer_in_transit() {
     let mut stage = stage(1);
     let (caller, heard) = process(&mut stage, 0, |_| {});
-    let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
+    let start = |stage: &Stage| stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, 7_u8)).unwrap();
     let (cancelled, comes) = (start(&stage), start(&stage));
     assert_eq!(stage.host().read_timer(cancelled), Some(SECOND));
     assert_eq!(stage.host().cancel_timer(cancelled), Some(SECOND));
@@ -232,7 +232,7 @@ fn n21_timer_in_transit() {
     assert_eq!(*heard.lock().unwrap(), [7]);
     // A timer whose process dies before it has it, after another timer of it was cancelled.
     let (caller, _) = process(&mut stage, 0, |_| {});
-    let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
+    let start = |stage: &Stage| stage.host().act_as(caller, |acting| acting.send_after(caller, SECOND, 7_u8)).unwrap();
     let (cancelled, dies) = (start(&stage), start(&stage));
     stage.host().cancel_timer(cancelled).unwrap();
     stage.host().exit(caller, Reason::KILL).unwrap();

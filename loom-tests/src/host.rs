@@ -1,78 +1,32 @@
-//! A whole kernel inside a model: its platform, bodies that are closures, and memory that reveals a
-//! use after free.
+//! A whole kernel inside a model: its platform, values whose uses and drops are checked, and memory
+//! that reveals a use after free.
 //!
-//! The platform's clock advances only when the model moves it, and a wake is counted. Participants
-//! of the reclamation are *warmed*: the first pin of each collects, which is crossbeam's business
-//! and costs a model most of its interleavings.
+//! The platform is that of `atropos-sim`: time advances only when the model moves it, a wake is
+//! counted, and panics propagate. Participants of the reclamation are *warmed*: the first pin of
+//! each collects, which is crossbeam's business and costs a model most of its interleavings.
 //!
 //! Freed memory is overwritten and kept for a while ([`Poison`]), in every test of this crate. The
 //! kernel's atomics lead loom to its own objects by an index, so a thread that uses an atomic in
 //! freed memory panics. A use after free therefore fails the model reliably.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
-use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::return_queue::ReturnQueue;
-use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Resumed, SpawnOptions};
+use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired, RetiredObject};
+use atropos_kernel::{BodyPoll, Core, Cx, Host, Kernel, Limits, Options, Pid, SpawnOptions};
+use atropos_sim::{VirtualEnvironment, VirtualPlatform};
 use loom::cell::UnsafeCell;
 
-loom::thread_local! {
-    static HERE: CurrentSlot = Cell::new(std::ptr::null());
-}
-
-/// Returns where this thread of the model records what it runs: loom's thread-local.
-pub fn current_slot() -> *const CurrentSlot {
-    HERE.with(std::ptr::from_ref)
-}
-
-/// The platform of a model: a clock that only the model moves, and a count of wakes.
-#[derive(Debug, Default)]
-pub struct Still {
-    now: AtomicU64,
-    wakes: AtomicUsize,
-    rescues_after: Option<u64>,
-}
-
-// SAFETY: `current_slot` is loom's thread-local, so each thread of the model has its own.
-unsafe impl Platform for Still {
-    fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
-    }
-    fn rescues_after(&self) -> Option<u64> {
-        self.rescues_after
-    }
-    fn wake(&self, _: usize) {
-        self.wakes.fetch_add(1, Ordering::Relaxed);
-    }
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
-}
-
-impl Still {
-    /// Advances the clock by `nanos`.
-    pub fn pass(&self, nanos: u64) {
-        self.now.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    /// Returns how many times a core was woken.
-    pub fn wakes(&self) -> usize {
-        self.wakes.load(Ordering::Relaxed)
-    }
-}
+pub use atropos_sim::{LeakOnPanic, body};
 
 /// Creates a kernel of `cores` cores and `processes` processes, and its platform.
-pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<Still>) {
+pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<VirtualPlatform>) {
     with(Options {
         cores,
         limits: Limits { processes, names: 2, timers: 4, ..Limits::default() },
@@ -82,15 +36,19 @@ pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<Still>) {
 
 /// Creates a kernel whose cores rescue one another when a slice has lasted `after` nanoseconds, and
 /// its platform.
-pub fn rescuing(options: Options, after: u64) -> (Arc<Kernel>, Arc<Still>) {
-    let world = Arc::new(Still { rescues_after: Some(after), ..Still::default() });
-    (Kernel::new(options, Domain::new(), world.clone()), world)
+pub fn rescuing(options: Options, after: u64) -> (Arc<Kernel>, Arc<VirtualPlatform>) {
+    in_environment(options, VirtualEnvironment::new().rescuing_after(after))
 }
 
 /// Creates a kernel with options, and its platform.
-pub fn with(options: Options) -> (Arc<Kernel>, Arc<Still>) {
-    let world = Arc::new(Still::default());
-    (Kernel::new(options, Domain::new(), world.clone()), world)
+pub fn with(options: Options) -> (Arc<Kernel>, Arc<VirtualPlatform>) {
+    in_environment(options, VirtualEnvironment::new())
+}
+
+/// Creates a kernel in an environment that lets panics through, so that they fail the model.
+fn in_environment(options: Options, environment: VirtualEnvironment) -> (Arc<Kernel>, Arc<VirtualPlatform>) {
+    let platform = Arc::new(VirtualPlatform::new(environment.propagating_panics()));
+    (Kernel::new(options, Domain::new(), platform.clone()), platform)
 }
 
 /// Registers a warmed participant of the kernel's reclamation.
@@ -135,28 +93,11 @@ impl Outcomes {
     }
 }
 
-/// A body that is a closure.
-#[derive(Debug)]
-pub struct Acts<M, F>(F, PhantomData<fn(M)>);
-
-impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body for Acts<M, F> {
-    type Message = M;
-
-    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
-        (self.0)(cx)
-    }
-}
-
-/// Returns a body that runs a closure ([`Acts`]).
-pub fn body<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static>(act: F) -> Acts<M, F> {
-    Acts(act, PhantomData)
-}
-
 /// Starts a process that runs `act`, on core `on`.
 pub fn spawn<M, F>(kernel: &Kernel, member: &Participant, on: usize, act: F) -> Pid
 where
     M: Send + 'static,
-    F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
+    F: FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static,
 {
     Host::new(kernel, member).spawn(&SpawnOptions::new().core(on), body(act)).expect("the table has a free slot").pid
 }
@@ -245,49 +186,6 @@ impl Woken {
     }
 }
 
-/// A value that is leaked when its model fails: a panic during a panic would abort the whole
-/// search.
-#[derive(Debug)]
-pub struct Kept<T>(ManuallyDrop<T>);
-
-impl<T> Kept<T> {
-    /// Wraps a value, which is dropped only if the model succeeds.
-    pub fn new(value: T) -> Self {
-        Self(ManuallyDrop::new(value))
-    }
-
-    /// Returns the value.
-    pub fn take(mut self) -> T {
-        // SAFETY: `self` is forgotten below and not dropped, so the value is taken once.
-        let value = unsafe { ManuallyDrop::take(&mut self.0) };
-        std::mem::forget(self);
-        value
-    }
-}
-
-impl<T> Deref for Kept<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Kept<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
-
-impl<T> Drop for Kept<T> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the value is dropped only here, and `take` forgets `self`.
-            unsafe { ManuallyDrop::drop(&mut self.0) };
-        }
-    }
-}
-
 /// An object that a death retires, by the kernel's own reclamation. Its canary is dropped when the
 /// object is freed. Its memory lives as long as the model.
 #[repr(C)]
@@ -329,14 +227,14 @@ impl Mortal {
 
     /// Retires the objects and flushes the limbo. With a return queue (`ReturnQueue`), they come
     /// back in it.
-    pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
+    pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, return_queue: Option<&Arc<ReturnQueue>>) {
         let mut limbo = Limbo::new();
         for mortal in mortals {
             // SAFETY: retired once, when no thread that pins afterwards can reach it: this is what
             // the model checks.
-            unsafe { limbo.retire(NonNull::from(&mortal.retired)) };
+            limbo.retire(unsafe { RetiredObject::new(NonNull::from(&mortal.retired)) });
         }
-        limbo.hand_on(participant, basket);
+        limbo.hand_on(participant, return_queue);
     }
 }
 
@@ -357,7 +255,7 @@ const LARGEST: usize = 4096;
 pub struct Poison {
     busy: AtomicBool,
     next: AtomicUsize,
-    addresses: [AtomicUsize; KEPT],
+    blocks: [AtomicPtr<u8>; KEPT],
     layouts: [(AtomicUsize, AtomicUsize); KEPT],
 }
 
@@ -365,7 +263,7 @@ pub struct Poison {
 static MEMORY: Poison = Poison {
     busy: AtomicBool::new(false),
     next: AtomicUsize::new(0),
-    addresses: [const { AtomicUsize::new(0) }; KEPT],
+    blocks: [const { AtomicPtr::new(std::ptr::null_mut()) }; KEPT],
     layouts: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; KEPT],
 };
 
@@ -376,14 +274,14 @@ impl Poison {
             std::hint::spin_loop();
         }
         let at = self.next.fetch_add(1, Ordering::Relaxed) % KEPT;
-        let oldest = self.addresses[at].swap(memory.expose_provenance(), Ordering::Relaxed);
+        let oldest = self.blocks[at].swap(memory, Ordering::Relaxed);
         let (size, align) = &self.layouts[at];
         let (size, align) =
             (size.swap(layout.size(), Ordering::Relaxed), align.swap(layout.align(), Ordering::Relaxed));
         self.busy.store(false, Ordering::Release);
         // Size and alignment are those of a kept block, so they form a layout.
         let layout = Layout::from_size_align(size, align).ok()?;
-        (oldest != 0).then(|| (std::ptr::with_exposed_provenance_mut(oldest), layout))
+        (!oldest.is_null()).then_some((oldest, layout))
     }
 }
 

@@ -28,8 +28,8 @@ use trace::Asked;
 compile_error!("the models rely on debug assertions: cargo xtask loom");
 
 /// Longest time that a search may take before it counts as cut, unless `LOOM_MAX_DURATION` gives
-/// another (in seconds).
-const LONGEST: Duration = Duration::from_secs(300);
+/// another (in seconds). The largest takes half of it where two other programs share the cores.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Executions between two checks of the time.
 const CHECKPOINTS: usize = 500;

@@ -19,17 +19,15 @@
 
 use std::collections::BTreeSet;
 use std::future::Future as _;
-use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, QueryReply, Reason, Resumed, RunOutcome, SpawnOptions,
-    Tombstone,
+    BodyPoll, Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, RunOutcome, SpawnOptions, Tombstone,
 };
+use atropos_sim::{LeakOnPanic, Leaks};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
@@ -44,32 +42,32 @@ pub fn act(
     log: &Log,
     mut first: impl FnMut(&Cx<'_, u8>) + Send + 'static,
     mut then: impl FnMut(&Cx<'_, u8>) + Send + 'static,
-) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
+) -> impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static {
     let (log, mut slice) = (log.clone(), 0);
     move |cx| {
         slice += 1;
         match slice {
             1 => {
                 first(cx);
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             2 => then(cx),
             _ => {}
         }
         log.look(cx);
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
 /// Returns a body that yields once, and ends in its second slice.
-pub fn ends(reason: Reason) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
+pub fn ends(reason: Reason) -> impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static {
     let mut ran = false;
-    move |_| if std::mem::replace(&mut ran, true) { Resumed::Exit(reason.clone()) } else { Resumed::Yield }
+    move |_| if std::mem::replace(&mut ran, true) { BodyPoll::Exit(reason.clone()) } else { BodyPoll::Yield }
 }
 
 /// A body that only waits.
-pub fn waits(_: &Cx<'_, u8>) -> Resumed {
-    Resumed::Wait
+pub fn waits(_: &Cx<'_, u8>) -> BodyPoll {
+    BodyPoll::Wait
 }
 
 /// A cell that a model fills during setup, such as a pid that another body must know.
@@ -117,43 +115,9 @@ pub struct Stage {
     pub kernel: Arc<Kernel>,
     /// The point that the parts of a race pass at their ends, and that bodies pass when they look.
     pub crossing: Crossing,
-    cores: Vec<Part<Core>>,
-    host: Part<Participant>,
-    guest: Option<Part<Participant>>,
-}
-
-/// A part of the kernel that is dropped unless its model has failed. A panic in the middle of a
-/// slice leaves a state that cannot be torn down, and a second panic would abort the whole search.
-#[derive(Debug)]
-struct Part<T>(ManuallyDrop<T>);
-
-impl<T> Part<T> {
-    fn new(part: T) -> Self {
-        Self(ManuallyDrop::new(part))
-    }
-}
-
-impl<T> Deref for Part<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Part<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
-
-impl<T> Drop for Part<T> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the value is dropped only here, and `self` is not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.0) };
-        }
-    }
+    cores: Vec<LeakOnPanic<Core>>,
+    host: LeakOnPanic<Participant>,
+    guest: Option<LeakOnPanic<Participant>>,
 }
 
 /// Largest number of processes on a stage.
@@ -178,8 +142,8 @@ impl Stage {
     fn with(options: Options) -> Self {
         let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64, kept: 0 };
         let (kernel, _) = host::with(Options { limits, ..options });
-        let cores = (0..kernel.cores()).map(|id| Part::new(Core::new(kernel.clone(), id))).collect();
-        let (host, guest) = (Part::new(host::member(&kernel)), Part::new(host::member(&kernel)));
+        let cores = (0..kernel.cores()).map(|id| LeakOnPanic::new(Core::new(kernel.clone(), id))).collect();
+        let (host, guest) = (LeakOnPanic::new(host::member(&kernel)), LeakOnPanic::new(host::member(&kernel)));
         Self { kernel, crossing: Crossing::new(), cores, host, guest: Some(guest) }
     }
 
@@ -189,12 +153,12 @@ impl Stage {
     }
 
     /// Starts a process on a core.
-    pub fn start(&self, core: usize, body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static) -> Pid {
+    pub fn start(&self, core: usize, body: impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static) -> Pid {
         self.start_with(&SpawnOptions::new().core(core), body)
     }
 
     /// Starts a process that traps exits.
-    pub fn start_trapping(&self, core: usize, body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static) -> Pid {
+    pub fn start_trapping(&self, core: usize, body: impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static) -> Pid {
         self.start_with(&SpawnOptions::new().core(core).trap_exit(true), body)
     }
 
@@ -202,7 +166,7 @@ impl Stage {
     pub fn start_with(
         &self,
         options: &SpawnOptions<'_>,
-        body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static,
+        body: impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static,
     ) -> Pid {
         self.host().spawn(options, host::body(body)).unwrap().pid
     }
@@ -286,14 +250,20 @@ impl Stage {
     /// Returns the pids that a process reports as linked to it. No other thread acts during the
     /// call.
     pub fn links(&mut self, pid: Pid) -> Vec<Pid> {
-        let Ok(MaybeReady::Pending(waiting)) = self.host().info(pid) else {
+        let MaybeReady::Pending(waiting) = self.host().info(pid) else {
             panic!("the process must live, so the query is pending")
         };
         self.settle();
         match pin!(waiting).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(QueryReply::Info(info)) => info.links,
+            Poll::Ready(Ok(Some(info))) => info.links,
             other => panic!("the query must have been answered: {other:?}"),
         }
+    }
+
+    /// Returns the number of signals, links, monitors and timers that the kernel holds while the
+    /// processes that are left live.
+    pub fn nodes(&self) -> usize {
+        self.kernel.nodes_used()
     }
 
     /// Kills every process that is left, and checks that nothing remains afterwards.
@@ -304,8 +274,7 @@ impl Stage {
         }
         drop(host);
         self.settle();
-        assert_eq!(self.kernel.process_count(), 0, "a kill is final");
-        assert_eq!(self.kernel.nodes_used(), 0, "every signal, link and monitor was received or released");
+        assert_eq!(Leaks::check(&self.kernel), Ok(()), "a kill is final, and what was sent is received or released");
     }
 }
 

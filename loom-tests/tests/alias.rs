@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::{
-    Alias, AliasMode, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SendTarget, SpawnOptions,
+    Alias, AliasMode, BodyPoll, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, SendTarget, SpawnOptions,
 };
 use atropos_loom::host::{Canary, Outcomes, body, core, member, spawn, with};
 use atropos_loom::{model, mutant};
@@ -77,7 +77,7 @@ fn owner(
             }
             Some(alias) => then(cx, alias),
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let _ = core.run(1);
     let alias = made.lock().unwrap().take().expect("the owner has run");
@@ -198,8 +198,9 @@ fn reply_or_down(outcomes: &Outcomes) {
     let mut core = core(&kernel, 0);
     let ours = member(&kernel);
     let target = {
-        let waits =
-            body(|cx: &Cx<'_, ()>| if cx.receive().is_some() { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait });
+        let waits = body(
+            |cx: &Cx<'_, ()>| if cx.receive().is_some() { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Wait },
+        );
         Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), waits).unwrap().pid
     };
     let _ = core.run(1);

@@ -3,22 +3,21 @@
 //! woken.
 #![cfg(loom)]
 
-use std::future::Future as _;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::internals::request::{NoReply, Orders, ReplyFuture, Shipped, reply_with};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::request::{NoReply, Orders, RequesterEnd, reply_with};
 use atropos_loom::host::{Canary, Woken};
 use atropos_loom::mutant;
 use atropos_loom::platform::explore;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-fn poll<O: Orders>(replied: &mut ReplyFuture<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
+fn poll<O: Orders>(replied: &mut RequesterEnd<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
     let waker = Waker::from(woken.clone());
-    Pin::new(replied).poll(&mut Context::from_waker(&waker))
+    replied.poll_reply(&mut Context::from_waker(&waker))
 }
 
 /// A responder answers or drops the reply, while its caller polls `looks` times and abandons the

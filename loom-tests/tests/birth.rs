@@ -2,7 +2,7 @@
 //! at its spawn, and a parent is notified of a child that dies right after its spawn.
 #![cfg(loom)]
 
-use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Stage, act, explore, waits};
@@ -24,16 +24,16 @@ fn parent_dies(tied: bool) -> &'static str {
             slice += 1;
             let options = SpawnOptions::new().core(1);
             match slice {
-                1 => return Resumed::Yield,
+                1 => return BodyPoll::Yield,
                 2 if tied => child.set(cx.spawn(&options.link(), body(waits)).unwrap().pid),
                 2 => {
                     child.set(cx.spawn(&options, body(waits)).unwrap().pid);
-                    return Resumed::Yield;
+                    return BodyPoll::Yield;
                 }
                 3 if !tied => assert_eq!(cx.link(child.get().unwrap()), Ok(())),
                 _ => {}
             }
-            Resumed::Wait
+            BodyPoll::Wait
         })
     };
     // After the kill the core may run the child.
@@ -63,7 +63,7 @@ fn child_dies(tied: bool) -> &'static str {
         move |cx: &Cx<'_, u8>| {
             let options = SpawnOptions::new().core(1);
             let options = if tied { options.link().monitor() } else { options };
-            let spawned = cx.spawn(&options, body(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap();
+            let spawned = cx.spawn(&options, body(|_: &Cx<'_, u8>| BodyPoll::Exit(WHY))).unwrap();
             assert_eq!(spawned.monitor.is_some(), tied);
             child.set(spawned.pid);
             crossing.pass();

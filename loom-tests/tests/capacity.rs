@@ -5,10 +5,10 @@
 //! sender tries again, as its resumed process would. Each message costs one slot.
 #![cfg(loom)]
 
-use std::ptr::NonNull;
-
 use atropos_kernel::Pid;
-use atropos_kernel::internals::capacity::{Capacity, Orders, Shipped, Waiter};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::capacity::{Capacity, Orders, Waiter};
+use atropos_kernel::internals::counted::Ref;
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,11 +33,6 @@ enum Slip {
     /// It takes its message back without a notification.
     RetractsInSilence,
 }
-
-struct Record(NonNull<Waiter>);
-
-// SAFETY: the record holds atomics only, and this handle holds a reference to it.
-unsafe impl Send for Record {}
 
 impl<O: Orders> Scene<O> {
     /// Creates a scene with `limit` messages in it.
@@ -76,38 +71,30 @@ impl<O: Orders> Scene<O> {
     }
 
     /// Sends, or enqueues the sender. Returns the record if the sender waits.
-    fn send(&self, number: u32, slip: Slip) -> Option<Record> {
+    fn send(&self, number: u32, slip: Slip) -> Option<Ref<Waiter>> {
         if self.room.try_reserve(self.room.limit()) {
             return None;
         }
-        let waiter = Waiter::try_new(Pid::new(number, 1).expect("a valid pid")).expect("memory");
+        let (waiter, queued) = Waiter::try_new(Pid::new(number, 1).expect("a valid pid")).expect("memory");
         if slip == Slip::MarksFirst && self.room.reserve_or_wait() {
-            for _share in 0..2 {
-                // SAFETY: the record was not enqueued, so this thread holds both references.
-                unsafe { Waiter::release(waiter) };
-            }
             return None;
         }
-        // SAFETY: the record is new, so it is on no list.
-        unsafe { self.room.push_waiter(waiter) }.expect("the mailbox is open");
+        self.room.push_waiter(queued).expect("the mailbox is open");
         if slip != Slip::MarksFirst && self.room.reserve_or_wait() {
-            self.cancel(&Record(waiter), slip);
-            // SAFETY: this thread releases the waiter's own reference, once.
-            unsafe { Waiter::release(waiter) };
+            self.cancel(&waiter, slip);
             return None;
         }
-        Some(Record(waiter))
+        Some(waiter)
     }
 
-    fn cancel(&self, record: &Record, slip: Slip) {
-        // SAFETY: the waiter's own reference keeps the record alive.
-        if unsafe { record.0.as_ref() }.cancel() && slip != Slip::GoesInSilence {
+    fn cancel(&self, waiter: &Waiter, slip: Slip) {
+        if waiter.cancel() && slip != Slip::GoesInSilence {
             self.request_wake();
         }
     }
 
     /// Checks the quiet state: every waiter that was not notified waits for good reason.
-    fn assert_no_wait_is_lost(&self, waiting: &[(u32, Record)]) {
+    fn assert_no_wait_is_lost(&self, waiting: &[(u32, Ref<Waiter>)]) {
         let free = self.room.limit() - self.room.messages();
         let called = |number: u32| self.called[number as usize].load(Ordering::Acquire);
         let forgotten = waiting.iter().filter(|(number, _)| !called(*number)).count();
@@ -115,10 +102,8 @@ impl<O: Orders> Scene<O> {
         assert!(forgotten == 0 || free <= promised, "{free} slots are free, and {forgotten} waiters were not notified");
         // SAFETY: the model has one owner at a time.
         unsafe { self.room.close(|pid| self.notify_waiters(pid)) };
-        for (number, record) in waiting {
+        for (number, _) in waiting {
             assert!(called(*number), "the close notifies every waiter");
-            // SAFETY: this thread releases the waiter's own reference, once.
-            unsafe { Waiter::release(record.0) };
         }
     }
 }
@@ -150,8 +135,7 @@ fn steal_and_wait<O: Orders>() {
     assert!(scene.called[0].load(Ordering::Acquire), "the first waiter is notified");
     assert!(scene.room.try_reserve(1), "the notified waiter takes the slot");
     scene.cancel(&first, Slip::None);
-    // SAFETY: this thread releases the waiter's own reference, once.
-    unsafe { Waiter::release(first.0) };
+    drop(first);
     let other = scene.clone();
     let thief = thread::spawn(move || {
         let sent = |number| other.send(number, Slip::None).map(|record| (number, record));
@@ -180,8 +164,7 @@ fn go_or_call(slip: Slip) {
     scene.meet();
     let first = goes.join().unwrap();
     scene.meet();
-    // SAFETY: this thread releases the waiter's own reference, once.
-    unsafe { Waiter::release(first.0) };
+    drop(first);
     scene.assert_no_wait_is_lost(&[(1, second)]);
 }
 
@@ -204,24 +187,17 @@ fn wait_or_die() {
     let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
     let sender = thread::spawn(move || {
-        let waiter = Waiter::try_new(Pid::new(0, 1).expect("a valid pid")).expect("memory");
-        // SAFETY: the record is new, so it is on no list.
-        if unsafe { other.room.push_waiter(waiter) }.is_err() {
-            for _share in 0..2 {
-                // SAFETY: the record was not enqueued, so this thread still holds both references.
-                unsafe { Waiter::release(waiter) };
-            }
+        let (waiter, queued) = Waiter::try_new(Pid::new(0, 1).expect("a valid pid")).expect("memory");
+        if other.room.push_waiter(queued).is_err() {
             return None;
         }
         assert!(!other.room.reserve_or_wait(), "the receiver frees no slot");
-        Some(Record(waiter))
+        Some(waiter)
     });
     // SAFETY: the model has one owner at a time.
     unsafe { scene.room.close(|pid| scene.notify_waiters(pid)) };
-    if let Some(record) = sender.join().unwrap() {
+    if sender.join().unwrap().is_some() {
         assert!(scene.called[0].load(Ordering::Acquire), "a death notifies every waiter");
-        // SAFETY: this thread releases the waiter's own reference, once.
-        unsafe { Waiter::release(record.0) };
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Pid, Reason, SpawnOptions};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, explore};
 use atropos_loom::seen::Log;
@@ -70,13 +70,13 @@ fn start(stage: &mut Stage, roles: &[Role<'_>]) -> Vec<Member> {
                 for peer in &peers {
                     assert_eq!(cx.link(peer.get().unwrap()), Ok(()));
                 }
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             if let Some(reason) = &end {
-                return Resumed::Exit(reason.clone());
+                return BodyPoll::Exit(reason.clone());
             }
             log.look(cx);
-            Resumed::Wait
+            BodyPoll::Wait
         };
         member.pid.set(if role.traps { stage.start_trapping(role.core, body) } else { stage.start(role.core, body) });
     }
@@ -215,12 +215,12 @@ fn stolen() -> &'static str {
             let _mortal = &mortal;
             if std::mem::replace(&mut ran, true) {
                 core.set(cx.core());
-                return Resumed::Exit(WHY);
+                return BodyPoll::Exit(WHY);
             }
             for peer in &peers {
                 assert_eq!(cx.link(*peer), Ok(()));
             }
-            if peers.len() == 2 { Resumed::Yield } else { Resumed::Wait }
+            if peers.len() == 2 { BodyPoll::Yield } else { BodyPoll::Wait }
         };
         pids.push(stage.start_with(&SpawnOptions::new(), body));
         stage.run(0, 1);

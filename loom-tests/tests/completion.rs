@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use atropos_kernel::internals::request::completion::{CompletionOrder, Orders, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::request::completion::{CompletionOrder, Orders, Ticket};
 use atropos_loom::host::Outcomes;
 use atropos_loom::mutant;
 use loom::cell::UnsafeCell;
@@ -40,7 +41,7 @@ unsafe impl Sync for Answer {}
 /// Two answers arrive while their gatherer looks: where it finds a place it finds the answer.
 fn come_or_look<O: Orders>(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
-    let answers = [(); 2].map(|()| (row.ticket_by::<O>(&waker), Arc::new(Answer(UnsafeCell::new(0)))));
+    let answers = [(); 2].map(|()| (Ticket::<O>::new(&row, &waker), Arc::new(Answer(UnsafeCell::new(0)))));
     let come = answers.each_ref().map(|(arrival, answer)| {
         let (waker, answer) = (arrival.waker(), answer.clone());
         thread::spawn(move || {
@@ -67,7 +68,7 @@ fn come_or_look<O: Orders>(outcomes: &Outcomes) {
 /// Two answers arrive: a gatherer that was woken n times finds at least n places.
 fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
     let (row, (calls, waker)) = (CompletionOrder::new(), gatherer());
-    let arrivals = [(); 2].map(|()| row.ticket_by::<O>(&waker));
+    let arrivals = [(); 2].map(|()| Ticket::<O>::new(&row, &waker));
     let come = arrivals.each_ref().map(|arrival| {
         let waker = arrival.waker();
         thread::spawn(move || waker.wake())
@@ -84,7 +85,7 @@ fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
 /// second in the row.
 fn one_then_the_other(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
-    let [one, other] = [(); 2].map(|()| row.ticket_by::<Shipped>(&waker));
+    let [one, other] = [(); 2].map(|()| Ticket::<Shipped>::new(&row, &waker));
     let there = Arc::new(AtomicUsize::new(0));
     let (first, tells) = (one.waker(), there.clone());
     let comes = thread::spawn(move || {
@@ -102,7 +103,7 @@ fn one_then_the_other(outcomes: &Outcomes) {
 /// An answer's waker is called twice at the same time: the answer has one place, and keeps it.
 fn twice<O: Orders>(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
-    let arrival = row.ticket_by::<O>(&waker);
+    let arrival = Ticket::<O>::new(&row, &waker);
     let again = arrival.waker();
     let other = thread::spawn(move || again.wake());
     arrival.waker().wake();

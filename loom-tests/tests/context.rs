@@ -20,15 +20,15 @@ use loom::thread;
 /// A value that counts its drops. As the reason of a death, the slot holds it, and so does the
 /// process until the table releases the process's memory (P6).
 #[derive(Debug)]
-struct BudgetPermit(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>);
 
-impl PartialEq for BudgetPermit {
+impl PartialEq for Counted {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Drop for BudgetPermit {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ type Left = Arc<Mutex<(Option<Context<()>>, Option<Waker>)>>;
 fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Arc<AtomicUsize>) {
     let ours = member(kernel);
     let (left, drops) = (Left::default(), Arc::new(AtomicUsize::new(0)));
-    let (place, why) = (left.clone(), BudgetPermit(drops.clone()));
+    let (place, why) = (left.clone(), Counted(drops.clone()));
     let body = move |cx: Context<()>| {
         let (mut cx, mut why, mut first) = (Some(cx), Some(why), true);
         poll_fn(move |_| {
@@ -81,7 +81,7 @@ fn die(keeps: bool, early: bool, act: fn(Left)) {
         let ours = member(&kernel);
         let guard = ours.pin();
         // SAFETY: none. The mutant records the context as gone although it is not.
-        unsafe { name::find(&kernel, pid, &guard).unwrap().context_is_gone() };
+        unsafe { name::find(&kernel, pid, &guard).unwrap().record_context_gone() };
     }
     let lives = life::of(&kernel);
     let other = thread::spawn(move || act(left));

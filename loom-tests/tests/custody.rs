@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::internals::custody::{Barrier, Custody, Shipped, Steps};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::custody::{Barrier, Custody, Steps};
 use atropos_kernel::internals::mutation::Mutation;
 use atropos_kernel::{
-    Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, Resumed, RunOutcome, SpawnOptions,
+    BodyPoll, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, RunOutcome, SpawnOptions,
 };
-use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, rescuing};
+use atropos_loom::host::{Canary, Outcomes, body, core, member, rescuing};
 use atropos_loom::mutant;
+use atropos_sim::VirtualPlatform;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc as Shared;
 use loom::thread;
@@ -139,9 +141,9 @@ fn read(cx: &Cx<'_, Canary>, counts: &Counts) {
 /// body starts or cancels a timer.
 fn stuck(outcomes: &Outcomes, what: Does) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
-    let (kernel, world): (Arc<Kernel>, Arc<Still>) =
+    let (kernel, world): (Arc<Kernel>, Arc<VirtualPlatform>) =
         rescuing(Options { cores: 2, limits, ..Options::default() }, AFTER);
-    world.pass(AFTER);
+    world.advance(AFTER);
     let (mut one, other) = (core(&kernel, 0), core(&kernel, 1));
     let other = Arc::new(Mutex::new(Some(other)));
     let (counts, (canary, ends)) = (Arc::new(Counts::default()), Canary::new());
@@ -149,8 +151,8 @@ fn stuck(outcomes: &Outcomes, what: Does) {
     let mut canary = Some(canary);
     let stuck = body(move |cx: &Cx<'_, Canary>| {
         read(cx, &told);
-        let Some(canary) = canary.take() else { return Resumed::Wait };
-        let Some(mut core) = given.lock().unwrap().take() else { return Resumed::Wait };
+        let Some(canary) = canary.take() else { return BodyPoll::Wait };
+        let Some(mut core) = given.lock().unwrap().take() else { return BodyPoll::Wait };
         let after = Duration::from_nanos(10);
         let mut canary = Some(canary);
         let mut timer = None;
@@ -160,7 +162,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
         // It sees the slice, and sees that it lasts.
         assert_ne!(core.run(1), RunOutcome::Worked);
         assert_ne!(core.run(1), RunOutcome::Worked);
-        stands.pass(2 * AFTER);
+        stands.advance(2 * AFTER);
         let rescues = thread::spawn(move || {
             let _ = core.run(1);
             core
@@ -173,7 +175,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
             }
         }
         *given.lock().unwrap() = Some(rescues.join().unwrap());
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let ours = member(&kernel);
     let pid: Pid = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), stuck).unwrap().pid;
@@ -181,7 +183,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
     // The timer fired in the rescue already, or does not fire before this point.
     let fired_by_then = counts.got.load(Ordering::Relaxed);
     let mut core: Core = other.lock().unwrap().take().unwrap();
-    world.pass(AFTER);
+    world.advance(AFTER);
     for _ in 0..3 {
         let _ = (one.run(4), core.run(4));
     }
@@ -203,9 +205,9 @@ fn stuck(outcomes: &Outcomes, what: Does) {
 /// nothing of the timer afterwards (`kernel/core_local`, H4).
 fn cancelled_ahead(mutation: Option<Mutation>) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
-    let (kernel, world): (Arc<Kernel>, Arc<Still>) =
+    let (kernel, world): (Arc<Kernel>, Arc<VirtualPlatform>) =
         rescuing(Options { cores: 2, limits, mutation, ..Options::default() }, AFTER);
-    world.pass(AFTER);
+    world.advance(AFTER);
     let (mut one, other) = (core(&kernel, 0), core(&kernel, 1));
     let other = Arc::new(Mutex::new(Some(other)));
     let ((canary, ends), (next, next_ends)) = (Canary::new(), Canary::new());
@@ -219,14 +221,14 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
                 // The wheel has space for one timer, so it holds nothing of the first.
                 cx.send_after(pid, Duration::from_nanos(10), next).expect("the wheel is empty");
             }
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         };
         let mut core = given.lock().unwrap().take().unwrap();
         let theirs = in_body.clone();
         let (ours, timer) = thread::spawn(move || {
             let ours = member(&theirs);
             let timer = Host::new(&theirs, &ours)
-                .act_as(pid, |behalf| behalf.send_after(pid, Duration::from_nanos(TICKS), canary).unwrap());
+                .act_as(pid, |acting| acting.send_after(pid, Duration::from_nanos(TICKS), canary).unwrap());
             (ours, timer)
         })
         .join()
@@ -234,17 +236,17 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
         // It sees the slice, and sees that it lasts.
         assert_ne!(core.run(1), RunOutcome::Worked);
         assert_ne!(core.run(1), RunOutcome::Worked);
-        stands.pass(2 * AFTER);
+        stands.advance(2 * AFTER);
         let theirs = in_body.clone();
         let rescues = thread::spawn(move || {
-            let cancelled = Host::new(&theirs, &ours).act_as(pid, |behalf| behalf.cancel_timer(timer).unwrap());
-            assert!(matches!(cancelled, MaybeReady::Ready(Some(_))), "the timer has not fired yet");
+            let cancelled = Host::new(&theirs, &ours).act_as(pid, |acting| acting.cancel_timer(timer).unwrap());
+            assert!(cancelled.is_some(), "the timer has not fired yet");
             let _ = core.run(1);
             core
         });
         assert!(cx.receive().is_none(), "nothing is due");
         *given.lock().unwrap() = Some(rescues.join().unwrap());
-        Resumed::Yield
+        BodyPoll::Yield
     });
     let ours = member(&kernel);
     let pid: Pid = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), stuck).unwrap().pid;

@@ -3,10 +3,11 @@
 #![cfg(loom)]
 
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
+use std::ptr;
 
-use atropos_kernel::internals::memory::depot::{Depot, Orders, Shipped};
-use atropos_kernel::internals::memory::pool::FreeBlock;
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::memory::depot::{Depot, Orders};
+use atropos_kernel::internals::memory::pool::{FreeBlock, FreeChain};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -20,20 +21,25 @@ struct Batch {
     owner: UnsafeCell<usize>,
 }
 
-fn batch() -> NonNull<FreeBlock> {
-    NonNull::from(Box::leak(Box::new(Batch { free: MaybeUninit::uninit(), owner: UnsafeCell::new(0) }))).cast()
+fn batch() -> FreeChain {
+    let batch = Box::leak(Box::new(Batch { free: MaybeUninit::uninit(), owner: UnsafeCell::new(0) }));
+    // SAFETY: the depot never reads into a batch, which comes with this pointer.
+    unsafe { FreeChain::from_raw(ptr::from_mut(batch).cast()) }
 }
 
-fn use_it(batch: NonNull<FreeBlock>) {
-    // SAFETY: `batch` is a `Batch`, which the model leaks until `free`.
-    let batch = unsafe { batch.cast::<Batch>().as_ref() };
+fn use_it(batch: FreeChain) -> FreeChain {
+    let raw = batch.into_raw();
+    // SAFETY: `raw` is a `Batch`, which the model leaks until `free`.
+    let batch = unsafe { &*raw.cast::<Batch>() };
     // SAFETY: this thread is the batch's only owner: the model's claim, which loom checks.
     batch.owner.with_mut(|owner| unsafe { *owner += 1 });
+    // SAFETY: the chain was taken apart above.
+    unsafe { FreeChain::from_raw(raw) }
 }
 
-fn free(batch: NonNull<FreeBlock>) {
+fn free(batch: FreeChain) {
     // SAFETY: `batch` leaked the box, and each batch is freed once, at the model's end.
-    drop(unsafe { Box::from_raw(batch.cast::<Batch>().as_ptr()) });
+    drop(unsafe { Box::from_raw(batch.into_raw().cast::<Batch>()) });
 }
 
 /// Some threads put batches and some take them: none is left over or lost.
@@ -43,14 +49,11 @@ fn put_or_take<O: Orders + Send + Sync>(givers: usize, takers: usize) {
         .map(|_| {
             let depot = depot.clone();
             thread::spawn(move || {
-                let batch = batch();
-                use_it(batch);
-                let put = depot.put(0, batch);
-                if !put {
-                    use_it(batch);
-                    free(batch);
-                }
-                usize::from(!put)
+                let refused = depot.put(0, use_it(batch())).err();
+                refused.map_or(0, |batch| {
+                    free(use_it(batch));
+                    1
+                })
             })
         })
         .collect();
@@ -58,19 +61,16 @@ fn put_or_take<O: Orders + Send + Sync>(givers: usize, takers: usize) {
         .map(|_| {
             let depot = depot.clone();
             thread::spawn(move || {
-                let taken = depot.take(0);
-                if let Some(batch) = taken {
-                    use_it(batch);
-                    free(batch);
-                }
-                usize::from(taken.is_some())
+                depot.take(0).map_or(0, |batch| {
+                    free(use_it(batch));
+                    1
+                })
             })
         })
         .collect();
     let mut ended: usize = giving.into_iter().chain(taking).map(|thread| thread.join().unwrap()).sum();
     while let Some(batch) = depot.take(0) {
-        use_it(batch);
-        free(batch);
+        free(use_it(batch));
         ended += 1;
     }
     assert_eq!(ended, givers, "a batch is lost or duplicated");

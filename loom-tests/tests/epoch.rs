@@ -83,21 +83,21 @@ fn read_or_retire(readers: usize, wrong: Wrong) {
 /// return queue and ends.
 fn come_back_or_end(closes: bool) {
     let domain = Domain::new();
-    let basket = Arc::new(ReturnQueue::new());
+    let return_queue = Arc::new(ReturnQueue::new());
     let (objects, ends): (Vec<_>, Vec<_>) = (0..2).map(|_| Mortal::new()).unzip();
     let collector = warmed(&domain);
-    Mortal::retire_all(&objects, &collector, Some(&basket));
+    Mortal::retire_all(&objects, &collector, Some(&return_queue));
     let collecting = thread::spawn(move || {
         flush(&collector);
         collector
     });
-    basket.drain_into(&Pool::new(0, Arc::default()));
+    return_queue.drain_into(&Pool::new(0, Arc::default()));
     if closes {
-        basket.close();
+        return_queue.close();
     } else {
-        basket.drain_into(&Pool::new(0, Arc::default()));
+        return_queue.drain_into(&Pool::new(0, Arc::default()));
         // An object that arrives later is not freed by the drop of the queue either.
-        std::mem::forget(basket.clone());
+        std::mem::forget(return_queue.clone());
     }
     let collector = collecting.join().unwrap();
     flush(&collector);

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::{Cx, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Cx, Reason};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::Log;
@@ -43,7 +43,7 @@ fn one_reason(kill: bool, make: Make, mutation: Option<Mutation>) -> &'static st
             assert!(cx.monitor(target).is_ok());
         }
         observer.look(cx);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let tells = move |cx: &Cx<'_, u8>| assert_eq!(cx.exit(target, TOLD), Ok(()));
     stage.start(0, act(&Log::new(), nothing, tells));
@@ -96,7 +96,7 @@ fn kill_twice(make: Make, mutation: Option<Mutation>) -> &'static str {
     let target = stage.start_trapping(1, move |_| {
         slept += 1;
         assert_eq!(slept, 1, "a kill does not resume it");
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let mut watches = false;
     let observer = log.clone();
@@ -105,7 +105,7 @@ fn kill_twice(make: Make, mutation: Option<Mutation>) -> &'static str {
             assert!(cx.monitor(target).is_ok());
         }
         observer.look(cx);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.start(0, act(&Log::new(), nothing, move |cx| assert_eq!(cx.exit(target, Reason::KILL), Ok(()))));
     stage.run(1, 1);

@@ -4,7 +4,7 @@
 //! the link.
 #![cfg(loom)]
 
-use atropos_kernel::{Cx, MaybeReady, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, MaybeReady, Pid, Reason, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, act, explore, waits};
@@ -46,7 +46,7 @@ fn stopped_and_traps(mutation: Option<Mutation>) -> &'static str {
     let looks = log.clone();
     let target = stage.start_trapping(0, move |cx| {
         looks.look(cx);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let sender = stage.start(0, act(&Log::new(), |_| {}, move |cx| assert_eq!(cx.exit_inline(target, TOLD), Ok(()))));
     stage.run(0, 2);
@@ -117,7 +117,7 @@ fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
     stage.start(0, move |cx| {
         slice += 1;
         if slice > 1 {
-            return Resumed::Exit(WHY);
+            return BodyPoll::Exit(WHY);
         }
         let (parent, done) = (cx.pid(), done.clone());
         let unlinks = act(
@@ -129,7 +129,7 @@ fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
             },
         );
         born.set(cx.spawn(&SpawnOptions::new().core(1).supervised(), body(unlinks)).unwrap().pid);
-        Resumed::Yield
+        BodyPoll::Yield
     });
     stage.run(0, 1);
     stage.run(1, 1);

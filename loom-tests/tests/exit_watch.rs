@@ -7,30 +7,26 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use atropos_kernel::internals::mutation::Mutation;
-use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::{
     Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions,
     WatchStatus,
 };
-use atropos_loom::host::{Canary, body, current_slot, member};
+use atropos_loom::host::{Canary, body, member};
 use atropos_loom::mutant;
 use atropos_loom::platform::{ends, explore};
+use atropos_sim::{Environment, SimPlatform};
 use loom::thread;
 
 /// A platform that queues each fired watch, so that another thread takes it.
 #[derive(Default)]
 struct Queued(ExitQueue);
 
-// SAFETY: `current_slot` is loom's thread-local, so each thread of the model has its own.
-unsafe impl Platform for Queued {
+impl Environment for Queued {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
     fn on_watch_fired(&self, fired: FiredWatch) {
         // A closed queue returns the watch, which is dropped.
         drop(self.0.push(fired));
@@ -41,7 +37,7 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 struct Scene {
     kernel: Arc<Kernel>,
-    world: Arc<Queued>,
+    world: Arc<SimPlatform<Queued>>,
     core: Core,
     member: Participant,
     target: Pid,
@@ -49,7 +45,7 @@ struct Scene {
 
 /// Creates a kernel of one core, whose one process has run once and ends when it runs again.
 fn scene(mutation: Option<Mutation>) -> Scene {
-    let world = Arc::new(Queued::default());
+    let world = Arc::new(SimPlatform::<Queued>::default());
     let limits = Limits { processes: 2, names: 1, timers: 1, ..Limits::default() };
     let options = Options { limits, mutation, ..Options::default() };
     let kernel = Kernel::new(options, Domain::new(), world.clone());
@@ -99,7 +95,7 @@ fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
     });
     let host = Host::new(&kernel, &member);
     let (watch, ends) = told.watch(&host, target);
-    let withdrawn = withdraws && host.withdraw_watch(&watch);
+    let withdrawn = withdraws && host.cancel_watch(&watch);
     drop(host);
     world.0.take().for_each(FiredWatch::run);
     let early = told.reasons().len();
@@ -111,7 +107,7 @@ fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
         ([], true, _) => "cancelled",
         other => panic!("fired once, or cancelled: {other:?}"),
     };
-    let status = if withdrawn { WatchStatus::Withdrawn } else { WatchStatus::Fired };
+    let status = if withdrawn { WatchStatus::Cancelled } else { WatchStatus::Fired };
     assert_eq!((watch.status(), watch.pid(), ended(&ends)), (status, Some(target), 1), "run or dropped, once");
     drop((core, watch, member, kernel));
     outcome
@@ -130,7 +126,7 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
         core
     });
     let host = Host::new(&kernel, &member);
-    let withdrawn = [0, 2].map(|number: usize| host.withdraw_watch(&watches[number].0));
+    let withdrawn = [0, 2].map(|number: usize| host.cancel_watch(&watches[number].0));
     drop(host);
     let core = dies.join().unwrap();
     world.0.take().for_each(FiredWatch::run);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 
 use atropos_kernel::internals::mutation::Mutation;
-use atropos_kernel::{Context, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Context, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions};
 use atropos_loom::host::{core, member, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
@@ -126,10 +126,10 @@ fn send(mutation: Option<Mutation>) {
     let full = atropos_loom::host::body(move |cx: &Cx<'_, u8>| {
         // The race is its first slice.
         if std::mem::replace(&mut ran, true) {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         let _ = cx.receive();
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let full = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(1).mailbox_limit(1), full).unwrap().pid;
     Host::new(&kernel, &ours).send(full, 1_u8).unwrap();

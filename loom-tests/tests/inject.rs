@@ -9,9 +9,10 @@ use std::task::Waker;
 
 use atropos_kernel::internals::mutation::Mutation;
 use atropos_kernel::reclaim::Participant;
-use atropos_kernel::{Core, Cx, Host, Kernel, Options, Pid, Reason, Resumed, SpawnOptions};
-use atropos_loom::host::{Still, body, core, kernel, member, with};
+use atropos_kernel::{BodyPoll, Core, Cx, Host, Kernel, Options, Pid, Reason, SpawnOptions};
+use atropos_loom::host::{body, core, kernel, member, with};
 use atropos_loom::{model, mutant};
+use atropos_sim::VirtualPlatform;
 use loom::thread;
 
 /// The work that comes from outside.
@@ -37,9 +38,9 @@ fn sleeper(kernel: &Kernel, options: &SpawnOptions<'_>, done: &Arc<AtomicUsize>)
         if std::mem::take(&mut first) {
             let waker = cx.waker();
             *place.lock().unwrap() = Some(waker);
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     (Host::new(kernel, &member(kernel)).spawn(options, sleeps).unwrap().pid, held)
 }
@@ -66,7 +67,7 @@ fn inject(
             let done = Ends(done.clone());
             let dies = body(move |_: &Cx<'_, ()>| {
                 let _ = &done;
-                Resumed::Exit(Reason::NORMAL)
+                BodyPoll::Exit(Reason::NORMAL)
             });
             Host::new(kernel, theirs).spawn(options, dies).unwrap();
         }
@@ -78,7 +79,7 @@ fn inject(
 
 /// Plays a driver after `run`: it does nothing while the core is idle and no thread has woken it.
 /// `heeds`: a wake that came before the driver went to sleep keeps it awake.
-fn drive(kernel: &Kernel, world: &Still, core: &mut Core, wakes: usize, heeds: bool) {
+fn drive(kernel: &Kernel, world: &VirtualPlatform, core: &mut Core, wakes: usize, heeds: bool) {
     if !kernel.is_idle(core.id()) {
         let woken = world.wakes() > wakes;
         assert!(woken, "claimed, and not woken");
@@ -122,7 +123,7 @@ fn any_core(kernel: &Kernel, member: &Participant, done: &Arc<AtomicUsize>) {
     let ends = Ends(done.clone());
     let dies = body(move |_: &Cx<'_, ()>| {
         let _ = &ends;
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     Host::new(kernel, member).spawn(&SpawnOptions::new(), dies).unwrap();
 }
@@ -214,11 +215,11 @@ fn queued_in_a_slice(mutation: Option<Mutation>) {
             let ends = Ends(count.clone());
             let dies = body(move |_: &Cx<'_, ()>| {
                 let _ = &ends;
-                Resumed::Exit(Reason::NORMAL)
+                BodyPoll::Exit(Reason::NORMAL)
             });
             cx.spawn(&SpawnOptions::new(), dies).unwrap();
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), starts).unwrap();
     let elsewhere = thread::spawn(move || {

@@ -4,7 +4,7 @@
 #![cfg(loom)]
 
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
-use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Cx, LinkError, Pid, Reason};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::{Event, Log, waiting};
@@ -90,7 +90,7 @@ fn unlink(by_other: bool, mutation: Option<Mutation>) -> &'static str {
     let maker = me.clone();
     other.set(stage.start(1, move |cx| {
         let resumed = end(cx);
-        if by_other && matches!(resumed, Resumed::Yield) {
+        if by_other && matches!(resumed, BodyPoll::Yield) {
             assert_eq!(cx.link(maker.get().unwrap()), Ok(()));
         }
         resumed
@@ -193,13 +193,13 @@ fn maker_dies(behind: bool, mutation: Option<Mutation>) -> &'static str {
     let mut ran = false;
     let maker = stage.start(1, move |cx| {
         if !std::mem::replace(&mut ran, true) {
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
         if behind {
             assert!(cx.send(other, 1_u8).is_ok());
         }
         assert_eq!(cx.link(other), Ok(()));
-        Resumed::Exit(WHY)
+        BodyPoll::Exit(WHY)
     });
     stage.run(0, 1);
     stage.run(1, 1);

@@ -2,7 +2,7 @@
 //! either side, and one EXIT from it.
 #![cfg(loom)]
 
-use atropos_kernel::{Cx, Pid, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::{Log, waiting};
@@ -30,11 +30,11 @@ fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     other.set(stage.start(1, move |cx| {
         slice += 1;
         match slice {
-            1 => return Resumed::Yield,
+            1 => return BodyPoll::Yield,
             2 => assert_eq!(cx.link(first), Ok(())),
-            _ => return Resumed::Exit(WHY),
+            _ => return BodyPoll::Exit(WHY),
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }));
     stage.run(0, 1);
     stage.run(1, 1);
@@ -74,7 +74,7 @@ fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     let mut end = ends(WHY);
     other.set(stage.start(1, move |cx| {
         let resumed = end(cx);
-        if matches!(resumed, Resumed::Exit(_)) {
+        if matches!(resumed, BodyPoll::Exit(_)) {
             assert_eq!(cx.link(first), Ok(()));
         }
         resumed
@@ -109,7 +109,7 @@ fn both_die(mutation: Option<Mutation>) -> &'static str {
     let mut end = ends(Reason::OUT_OF_MEMORY);
     let first = stage.start(0, move |cx| {
         let resumed = end(cx);
-        if matches!(resumed, Resumed::Yield) {
+        if matches!(resumed, BodyPoll::Yield) {
             assert_eq!(cx.link(second), Ok(()));
         }
         resumed

@@ -6,8 +6,10 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed};
 use atropos_kernel::internals::memory::pool::Pool;
+use atropos_kernel::internals::signal::held::HeldNode;
 use atropos_kernel::internals::signal::node::{Node, SignalKind};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
@@ -27,31 +29,29 @@ unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
     drop(unsafe { Box::from_raw(node.cast::<Letter>().as_ptr()) });
 }
 
-fn letter(number: usize) -> NonNull<Node> {
+fn letter(number: usize) -> HeldNode {
     let letter = Box::new(Letter { node: Node::new(SignalKind::Message, release), number: UnsafeCell::new(number) });
-    NonNull::from(Box::leak(letter)).cast()
+    // SAFETY: the letter is new and in no queue, and comes with its node.
+    unsafe { HeldNode::from_raw(NonNull::from(Box::leak(letter)).cast()) }
 }
 
-fn open(node: NonNull<Node>) -> usize {
+fn open(node: HeldNode) -> usize {
+    let letter = node.into_raw();
     // SAFETY: the letter was taken from the mailbox or never pushed, so this thread owns it.
-    let number = unsafe { node.cast::<Letter>().as_ref() }.number.with(|number| unsafe { *number });
+    let number = unsafe { letter.cast::<Letter>().as_ref() }.number.with(|number| unsafe { *number });
     // SAFETY: this thread owns the letter, and releases it once.
-    unsafe { Node::release(node, None) };
+    unsafe { release(letter, None) };
     number
 }
 
-fn read_exit(batch: Batch) -> Vec<usize> {
+fn read_letters(batch: Batch) -> Vec<usize> {
     batch.into_fifo().map(open).collect()
 }
 
-fn push<O: Orders>(mailbox: &Mailbox<O>, number: usize) -> Pushed {
-    let node = letter(number);
-    // SAFETY: the letter is new, so this thread owns it.
-    let pushed = unsafe { mailbox.push(node) };
-    if pushed == Pushed::Closed {
-        assert_eq!(open(node), number, "a closed mailbox returns the letter that was sent");
-    }
-    pushed
+/// Returns `None` if the mailbox is closed.
+fn push<O: Orders>(mailbox: &Mailbox<O>, number: usize) -> Option<Pushed> {
+    let refused = |letter| assert_eq!(open(letter), number, "a closed mailbox returns the letter that was sent");
+    mailbox.push(letter(number)).map_err(refused).ok()
 }
 
 fn asleep<O: Orders>() -> Mailbox<O> {
@@ -64,11 +64,11 @@ fn asleep<O: Orders>() -> Mailbox<O> {
 fn two_senders<O: Orders>() {
     let mailbox = Arc::new(asleep::<O>());
     let other = mailbox.clone();
-    let sender = thread::spawn(move || usize::from(push(&other, 1) == Pushed::Wake));
-    let wakes = usize::from(push(&mailbox, 2) == Pushed::Wake);
+    let sender = thread::spawn(move || usize::from(push(&other, 1) == Some(Pushed::Wake)));
+    let wakes = usize::from(push(&mailbox, 2) == Some(Pushed::Wake));
     let wakes = wakes + sender.join().unwrap();
     assert_eq!(wakes, 1);
-    let mut all = read_exit(mailbox.take());
+    let mut all = read_letters(mailbox.take());
     all.sort_unstable();
     assert_eq!(all, [1, 2]);
 }
@@ -79,17 +79,17 @@ fn push_or_sleep<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
     let other = mailbox.clone();
     let sender = thread::spawn(move || (push(&other, 1), push(&other, 2)));
-    let mut got = read_exit(mailbox.take());
+    let mut got = read_letters(mailbox.take());
     mailbox.end_fetch();
     let mut slept = mailbox.sleep();
     if !slept {
-        got.extend(read_exit(mailbox.take()));
+        got.extend(read_letters(mailbox.take()));
         mailbox.end_fetch();
         slept = mailbox.sleep();
     }
     let (first, second) = sender.join().unwrap();
-    let wakes = usize::from(first == Pushed::Wake) + usize::from(second == Pushed::Wake);
-    let rest = read_exit(mailbox.close());
+    let wakes = usize::from(first == Some(Pushed::Wake)) + usize::from(second == Some(Pushed::Wake));
+    let rest = read_letters(mailbox.close());
     if slept {
         assert_eq!(wakes, usize::from(!rest.is_empty()), "the owner slept, so the first later letter wakes it");
     } else {
@@ -111,10 +111,10 @@ fn wake_or_sleep<O: Orders>() {
             return true;
         }
         // The owner may go to sleep in between.
-        push(&mailbox.0, number) == Pushed::Wake
+        push(&mailbox.0, number) == Some(Pushed::Wake)
     };
     let fetch = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>)| {
-        let came = read_exit(mailbox.0.take());
+        let came = read_letters(mailbox.0.take());
         mailbox.0.end_fetch();
         // SAFETY: this thread owns the process; loom checks that.
         mailbox.1.with_mut(|queue| unsafe { (*queue).extend(came) });
@@ -150,7 +150,7 @@ fn claim_or_push<O: Orders>() {
     let sender = {
         let (mailbox, own) = (mailbox.clone(), own.clone());
         thread::spawn(move || {
-            let woke = push(&mailbox, 1) == Pushed::Wake;
+            let woke = push(&mailbox, 1) == Some(Pushed::Wake);
             if woke {
                 touch(&own);
             }
@@ -175,7 +175,7 @@ fn claim_or_push<O: Orders>() {
         usize::from(slept),
         "a sleeping process has exactly one new owner"
     );
-    assert_eq!(read_exit(mailbox.close()), [1], "the letter arrives, whichever thread owns the process");
+    assert_eq!(read_letters(mailbox.close()), [1], "the letter arrives, whichever thread owns the process");
 }
 
 /// Two senders to a dying owner: each letter is in a chain, or returned.
@@ -184,16 +184,16 @@ fn push_or_close<O: Orders>() {
     let senders: Vec<_> = (1..=2)
         .map(|number| {
             let mailbox = mailbox.clone();
-            thread::spawn(move || (push(&mailbox, number) != Pushed::Closed).then_some(number))
+            thread::spawn(move || push(&mailbox, number).map(|_| number))
         })
         .collect();
-    let mut got = read_exit(mailbox.take());
-    got.extend(read_exit(mailbox.close()));
+    let mut got = read_letters(mailbox.take());
+    got.extend(read_letters(mailbox.close()));
     let mut sent: Vec<usize> = senders.into_iter().filter_map(|sender| sender.join().unwrap()).collect();
     got.sort_unstable();
     sent.sort_unstable();
     assert_eq!(got, sent);
-    assert_eq!(push(&mailbox, 3), Pushed::Closed);
+    assert_eq!(push(&mailbox, 3), None, "closed");
 }
 
 /// M4. The sender sends an exit and then checks if the mailbox is clear; if it is, the exit has
@@ -203,7 +203,7 @@ fn short_way<O: Orders>(settle_first: bool) {
     let acted = Arc::new((AtomicUsize::new(0), UnsafeCell::new(0)));
     let (other, seen) = (mailbox.clone(), acted.clone());
     let sender = thread::spawn(move || {
-        assert_eq!(push(&other, 1), Pushed::Quiet);
+        assert_eq!(push(&other, 1), Some(Pushed::Quiet));
         // Lets loom continue with the owner, which it does not while the owner has yielded.
         thread::yield_now();
         if other.is_settled() {
@@ -221,13 +221,13 @@ fn short_way<O: Orders>(settle_first: bool) {
     if settle_first {
         mailbox.end_fetch();
     }
-    assert_eq!(read_exit(batch), [1]);
+    assert_eq!(read_letters(batch), [1]);
     // SAFETY: M4: the owner alone writes until it settles; loom checks that.
     acted.1.with_mut(|acted| unsafe { *acted = 1 });
     acted.0.store(1, Ordering::Relaxed);
     mailbox.end_fetch();
     sender.join().unwrap();
-    let _ = read_exit(mailbox.take());
+    let _ = read_letters(mailbox.take());
 }
 
 macro_rules! weakened {

@@ -112,9 +112,9 @@ fn both_die(mutual: bool, mutation: Option<Mutation>) -> &'static str {
                 if monitors {
                     cx.monitor(other.get().unwrap()).unwrap();
                 }
-                return atropos_kernel::Resumed::Yield;
+                return atropos_kernel::BodyPoll::Yield;
             }
-            atropos_kernel::Resumed::Exit(WHY)
+            atropos_kernel::BodyPoll::Exit(WHY)
         }
     };
     first.set(stage.start(0, monitors_and_ends(second.clone(), true)));

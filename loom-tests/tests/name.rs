@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::internals::name::{self, Shipped, Steps};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::name::{self, Steps};
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError,
+    BodyPoll, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, RegisterError, SpawnError,
     SpawnOptions,
 };
 use atropos_loom::host::{body, core, flush, kernel, member, spawn, with};
@@ -19,7 +20,7 @@ use loom::thread;
 
 /// Starts a process that does not run: the model plays its death.
 fn still(kernel: &Kernel, member: &Participant) -> Pid {
-    spawn(kernel, member, 0, |_: &Cx<'_, u8>| Resumed::Wait)
+    spawn(kernel, member, 0, |_: &Cx<'_, u8>| BodyPoll::Wait)
 }
 
 /// A registrar, and the steps of the named process's death that concern the name. Once they are
@@ -153,7 +154,8 @@ fn closed_and_free(name_first: bool) {
     if name_first {
         name::die::<Shipped>(process);
     }
-    assert!(process.mailbox.close().is_empty());
+    // SAFETY: no core runs in this model, so the thread that spawned the process owns it.
+    assert!(unsafe { name::close(process) });
     if !name_first {
         name::die::<Shipped>(process);
     }
@@ -170,8 +172,8 @@ fn takes_over(by_down: bool) {
     let dying = {
         let named = SpawnOptions::new().core(0).name("n");
         let dying = body(|cx: &Cx<'_, ()>| match cx.receive() {
-            Some(_) => Resumed::Exit(Reason::NORMAL),
-            None => Resumed::Wait,
+            Some(_) => BodyPoll::Exit(Reason::NORMAL),
+            None => BodyPoll::Wait,
         });
         Host::new(&kernel, &ours).spawn(&named, dying).unwrap().pid
     };
@@ -191,7 +193,7 @@ fn takes_over(by_down: bool) {
             cx.register("n", cx.pid()).expect("the name is free once its holder is known to be dead");
             told.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let _ = (theirs.run(1), mine.run(1));
     {
@@ -229,7 +231,7 @@ fn send_by_name() {
             while cx.receive().is_some() {
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            if which == 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+            if which == 0 { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Wait }
         });
         Host::new(&kernel, participant).spawn(&SpawnOptions::new().name("n"), counts)
     };
@@ -271,7 +273,7 @@ fn spawn_or_whereis() {
         })
     };
     let named = SpawnOptions::new().name("n");
-    Host::new(&kernel, &ours).spawn(&named, body(|_: &Cx<'_, u8>| Resumed::Wait)).unwrap();
+    Host::new(&kernel, &ours).spawn(&named, body(|_: &Cx<'_, u8>| BodyPoll::Wait)).unwrap();
     drop(finder.join().unwrap());
 }
 
@@ -290,7 +292,7 @@ fn spawn_or_last_core_ends(mutation: Option<Mutation>) -> &'static str {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let named = SpawnOptions::new().name("n");
-            let spawned = Host::new(&kernel, &theirs).spawn(&named, body(|_: &Cx<'_, u8>| Resumed::Wait));
+            let spawned = Host::new(&kernel, &theirs).spawn(&named, body(|_: &Cx<'_, u8>| BodyPoll::Wait));
             (theirs, spawned)
         })
     };

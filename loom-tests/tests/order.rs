@@ -3,7 +3,7 @@
 //! process that sends an exit and then links to or monitors the target finds it dead.
 #![cfg(loom)]
 
-use atropos_kernel::{Cx, Pid, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, act, explore, waits};
 use atropos_loom::seen::{Event, Log, waiting};
@@ -50,16 +50,16 @@ fn messages_then_death(tied: Tied, relayed: bool) -> &'static str {
             let Event::Message(message) = event else { unreachable!("the relay receives only messages") };
             assert!(cx.send(receiver, message).is_ok());
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let mut ran = false;
     sender.set(stage.start(1, move |cx| {
         if !std::mem::replace(&mut ran, true) {
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
         assert!(cx.send(receiver, 1_u8).is_ok());
         assert!(cx.send(if relayed { relay } else { receiver }, 2_u8).is_ok());
-        Resumed::Exit(WHY)
+        BodyPoll::Exit(WHY)
     }));
     stage.run(0, 1);
     stage.run(1, 2);

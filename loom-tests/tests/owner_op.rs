@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{ActAsError, Cx, MaybeReady, MonitorOutcome, Reason, Received, Resumed, TimerError};
+use atropos_kernel::{ActAsError, BodyPoll, Cx, MonitorOutcome, Reason, Received, TimerError};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::Log;
@@ -22,18 +22,18 @@ struct Got(Arc<[AtomicUsize; 2]>);
 
 impl Got {
     /// Returns a body that receives all that arrives, from its second slice on.
-    fn receives(&self) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
+    fn receives(&self) -> impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static {
         let (got, mut ran) = (self.clone(), false);
         move |cx| {
             if !std::mem::replace(&mut ran, true) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             while let Some(received) = cx.receive() {
                 let Received::Down(down) = received else { panic!("only DOWNs arrive") };
                 got.0[0].fetch_add(1, Ordering::Relaxed);
                 got.0[1].fetch_add(usize::from(down.reason == WHY), Ordering::Relaxed);
             }
-            Resumed::Wait
+            BodyPoll::Wait
         }
     }
 
@@ -53,13 +53,14 @@ fn monitor_and_exit(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let makes = placed.clone();
     stage.race_host(&[1, 1], move |host| {
-        makes.set(host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both processes were alive"));
+        makes.set(host.act_as(watcher, |acting| acting.monitor(target)).expect("both processes were alive"));
     });
     stage.settle();
     let [downs, with_its_reason] = got.counts();
     assert_eq!(downs, 1, "exactly one DOWN");
     let at_once = placed.get().unwrap().immediate_down;
     assert!(!at_once || with_its_reason == 0, "an immediate DOWN reports noproc");
+    assert_eq!(stage.nodes(), 0, "a monitor whose DOWN was received is in no set");
     stage.end();
     if at_once { "immediate" } else { "later" }
 }
@@ -74,7 +75,7 @@ fn monitor_and_death(target_dies: bool, mutation: Option<Mutation>) -> &'static 
     stage.run(0, 1);
     stage.run(1, 1);
     stage.race_host(&[1, 1], move |host| {
-        host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both processes were alive");
+        host.act_as(watcher, |acting| acting.monitor(target)).expect("both processes were alive");
     });
     stage.settle();
     assert_eq!(stage.died_of(watcher), Some(WHY));
@@ -95,7 +96,7 @@ fn link_and_exit(as_otp: bool, mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let links = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        links.set(host.act_as(maker, |behalf| behalf.link(other, as_otp)));
+        links.set(host.act_as(maker, |acting| acting.link(other, as_otp)));
     });
     stage.settle();
     let exits = log.exits(other);
@@ -120,7 +121,7 @@ fn link_and_death(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let links = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        links.set(host.act_as(maker, |behalf| behalf.link(other, false)));
+        links.set(host.act_as(maker, |acting| acting.link(other, false)));
     });
     stage.settle();
     let outcome = match (said.get().unwrap(), &log.exits(maker)[..]) {
@@ -143,7 +144,7 @@ fn link_twice(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.run(0, 1);
     stage.race_host(&[1, 0], move |host| {
-        host.act_as(maker, |behalf| behalf.link(other, true)).expect("both processes live");
+        host.act_as(maker, |acting| acting.link(other, true)).expect("both processes live");
     });
     stage.settle();
     assert_eq!(log.exits(other).len(), 1, "one link, one EXIT");
@@ -163,13 +164,13 @@ fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
             let Received::Message(7) = received else { panic!("only the timer's message arrives") };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.run(0, 1);
     stage.run(1, 1);
     let starts = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        starts.set(host.act_as(caller, |behalf| behalf.send_after(target, Duration::ZERO, 7_u8)));
+        starts.set(host.act_as(caller, |acting| acting.send_after(target, Duration::ZERO, 7_u8)));
     });
     // A timer that is due at once fires when its core runs again.
     stage.settle();
@@ -191,26 +192,26 @@ fn timer_and_cancel() -> &'static str {
     let (count, mut ran) = (came.clone(), false);
     let caller = stage.start(0, move |cx| {
         if !std::mem::replace(&mut ran, true) {
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
         while let Some(received) = cx.receive() {
             let Received::Message(7) = received else { panic!("only the timer's message arrives") };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.run(0, 1);
     let starts = said.clone();
     stage.race_host(&[2], move |host| {
         let timer =
-            host.act_as(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("the process lives");
+            host.act_as(caller, |acting| acting.send_after(caller, Duration::ZERO, 7_u8)).expect("the process lives");
         *starts.lock().unwrap() =
-            Some(host.act_as(caller, |behalf| behalf.cancel_timer(timer)).expect("the process lives"));
+            Some(host.act_as(caller, |acting| acting.cancel_timer(timer)).expect("the process lives"));
     });
     stage.settle();
     stage.settle();
     let outcome = match (said.lock().unwrap().take(), came.load(Ordering::Relaxed)) {
-        (Some(MaybeReady::Ready(Some(_))), 0) => "cancelled",
+        (Some(Some(_)), 0) => "cancelled",
         (answer, came) => panic!("{answer:?}, and {came} messages"),
     };
     stage.end();

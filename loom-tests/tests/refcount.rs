@@ -2,7 +2,8 @@
 //! record exclusively (`refcount`).
 #![cfg(loom)]
 
-use atropos_kernel::internals::refcount::{Orders, RefCount, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::refcount::{Orders, RefCount};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use atropos_dist::model::{Rules, Shipped};
+use atropos_dist::model::{PlaneRules, Shipped};
 use atropos_dist::{
-    Connection, ControlPlane, LoopBack, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options,
-    RemotePid, RemoteReference, Routed, Sender, Watchers,
+    Connection, ControlPlane, LoopbackEnd, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node,
+    Options, RemotePid, RemoteReference, RoutedMessage, RuntimeHooks, Sender,
 };
 use atropos_kernel::{NoMemory, Reason};
 use atropos_loom::{model, mutant};
@@ -37,7 +37,7 @@ const DEAD: usize = 2;
 
 /// The surroundings of a control plane: one process that can die, a connection that can be lost,
 /// and the peer's view.
-struct Platform<R: Rules> {
+struct Surroundings<R: PlaneRules> {
     plane: OnceLock<Weak<ControlPlane<R>>>,
     process: AtomicUsize,
     /// `true` if a watch of a dead process reports it.
@@ -55,32 +55,32 @@ struct Platform<R: Rules> {
 }
 
 // SAFETY: loom checks every access to the cell.
-unsafe impl<R: Rules> Send for Platform<R> {}
+unsafe impl<R: PlaneRules> Send for Surroundings<R> {}
 // SAFETY: loom checks every access to the cell, also through shared references.
-unsafe impl<R: Rules> Sync for Platform<R> {}
+unsafe impl<R: PlaneRules> Sync for Surroundings<R> {}
 
-struct Way<R: Rules>(Arc<Platform<R>>);
+struct Way<R: PlaneRules>(Arc<Surroundings<R>>);
 
-impl<R: Rules> Sender for Way<R> {
-    fn send(&self, message: Routed) -> Result<(), NoConnection> {
-        let world = &self.0;
-        if !world.open.load(Ordering::Acquire) {
+impl<R: PlaneRules> Sender for Way<R> {
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection> {
+        let surroundings = &self.0;
+        if !surroundings.open.load(Ordering::Acquire) {
             return Err(NoConnection);
         }
         match message.message {
             // SAFETY: loom checks that the write to the cell is exclusive.
-            MonitorControlMessage::MonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = true }),
+            MonitorControlMessage::MonitorP { .. } => surroundings.asked.with_mut(|asked| unsafe { *asked = true }),
             // SAFETY: loom checks that the write to the cell is exclusive.
-            MonitorControlMessage::DemonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = false }),
-            MonitorControlMessage::MonitorPExit { .. } => drop(world.notices.fetch_add(1, Ordering::Relaxed)),
+            MonitorControlMessage::DemonitorP { .. } => surroundings.asked.with_mut(|asked| unsafe { *asked = false }),
+            MonitorControlMessage::MonitorPExit { .. } => drop(surroundings.notices.fetch_add(1, Ordering::Relaxed)),
         }
         Ok(())
     }
 }
 
-struct Locals<R: Rules>(Arc<Platform<R>>);
+struct Locals<R: PlaneRules>(Arc<Surroundings<R>>);
 
-impl<R: Rules> Watchers for Locals<R> {
+impl<R: PlaneRules> RuntimeHooks for Locals<R> {
     fn deliver_down(&self, watcher: u64, _: RemoteReference, target: RemotePid, reason: Reason) {
         assert_eq!((watcher, target), (WATCHER, there(TARGET)));
         let right = reason == Reason::NOCONNECTION || reason == Reason::SHUTDOWN;
@@ -98,9 +98,9 @@ impl<R: Rules> Watchers for Locals<R> {
     }
 }
 
-impl<R: Rules> Platform<R> {
+impl<R: PlaneRules> Surroundings<R> {
     fn new(reports_the_dead: bool) -> (Arc<ControlPlane<R>>, Arc<Self>, Connection) {
-        let world = Arc::new(Self {
+        let surroundings = Arc::new(Self {
             plane: OnceLock::new(),
             process: AtomicUsize::new(UNWATCHED),
             reports_the_dead,
@@ -110,11 +110,11 @@ impl<R: Rules> Platform<R> {
             notices: AtomicUsize::new(0),
             asked: UnsafeCell::new(false),
         });
-        let (way, locals) = (Arc::new(Way(world.clone())), Arc::new(Locals(world.clone())));
+        let (way, locals) = (Arc::new(Way(surroundings.clone())), Arc::new(Locals(surroundings.clone())));
         let plane = Arc::new(ControlPlane::with_rules(Options::new(HERE, 1), way, locals));
-        world.plane.set(Arc::downgrade(&plane)).expect("set once");
+        surroundings.plane.set(Arc::downgrade(&plane)).expect("set once");
         let connection = plane.connected(THERE, 1);
-        (plane, world, connection)
+        (plane, surroundings, connection)
     }
 
     fn plane(&self) -> Arc<ControlPlane<R>> {
@@ -141,9 +141,9 @@ impl<R: Rules> Platform<R> {
 /// 2.1 a. The node is lost while it receives a request: the call returns an error and no DOWN
 /// comes, or it succeeds and one DOWN comes. `refuses`: the lost connection refuses the request;
 /// otherwise it takes the request and loses it.
-fn ask_or_lose<R: Rules>(refuses: bool) {
-    let (plane, world, connection) = Platform::<R>::new(true);
-    let (losing, wire) = (plane.clone(), world.clone());
+fn ask_or_lose<R: PlaneRules>(refuses: bool) {
+    let (plane, surroundings, connection) = Surroundings::<R>::new(true);
+    let (losing, wire) = (plane.clone(), surroundings.clone());
     let loss = thread::spawn(move || {
         if refuses {
             wire.open.store(false, Ordering::Release);
@@ -152,27 +152,27 @@ fn ask_or_lose<R: Rules>(refuses: bool) {
     });
     let asked = plane.monitor_remote(WATCHER, there(TARGET));
     loss.join().unwrap();
-    assert_eq!(world.downs(), usize::from(asked.is_ok()), "{asked:?}");
+    assert_eq!(surroundings.downs(), usize::from(asked.is_ok()), "{asked:?}");
     assert_eq!(plane.monitors_of(WATCHER), []);
 }
 
 /// A sender that uses the current connection, even if the message was meant for an earlier one.
 struct Careless {
-    end: Arc<LoopBack>,
+    end: Arc<LoopbackEnd>,
     plane: OnceLock<Weak<ControlPlane>>,
 }
 
 impl Sender for Careless {
-    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection> {
         let plane = self.plane.get().and_then(Weak::upgrade).expect("the control plane exists");
         let connection = plane.connection(THERE).ok_or(NoConnection)?;
-        self.end.send(Routed { connection, ..message })
+        self.end.send(RoutedMessage { connection, ..message })
     }
 }
 
 struct Nobody;
 
-impl Watchers for Nobody {
+impl RuntimeHooks for Nobody {
     fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
 
     fn watch(&self, _: u64) -> Result<(), NoMemory> {
@@ -192,31 +192,31 @@ fn ask_or_rejoin(careless: bool) {
     sender.plane.set(Arc::downgrade(&left)).expect("set once");
     cable.join(&left, &right);
     let asking = left.clone();
-    let asker = thread::spawn(move || asking.monitor_remote(WATCHER, there(TARGET)).is_ok());
+    let requester = thread::spawn(move || asking.monitor_remote(WATCHER, there(TARGET)).is_ok());
     cable.join(&left, &right);
-    asker.join().unwrap();
+    requester.join().unwrap();
     while cable.pump(&left, &right, 4) > 0 {}
     let (ours, theirs) = (left.monitors_with(THERE), right.monitors_with(HERE));
     assert_eq!(ours.0, theirs.1, "both nodes agree on the monitor");
 }
 
 /// 2.1 b. The target dies while it is registered: one notice.
-fn register_or_die<R: Rules>(reports_the_dead: bool) {
-    let (plane, world, connection) = Platform::<R>::new(reports_the_dead);
-    let dying = world.clone();
+fn register_or_die<R: PlaneRules>(reports_the_dead: bool) {
+    let (plane, surroundings, connection) = Surroundings::<R>::new(reports_the_dead);
+    let dying = surroundings.clone();
     let target = thread::spawn(move || dying.die(TARGET));
     let (reference, watcher, target_pid) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
     let request = MonitorControlMessage::MonitorP { reference, watcher, target: target_pid };
     assert_eq!(plane.receive(connection, request), Ok(()));
     target.join().unwrap();
-    assert_eq!(world.notices.load(Ordering::Relaxed), 1);
+    assert_eq!(surroundings.notices.load(Ordering::Relaxed), 1);
     assert_eq!((plane.monitors_with(THERE), plane.monitored_by(TARGET)), ((0, 0), Vec::new()));
 }
 
 /// 2.1 c. A request arrives while its connection is lost, and perhaps restored: no record of it
 /// stays.
-fn register_or_lose<R: Rules>(again: bool) {
-    let (plane, _world, connection) = Platform::<R>::new(true);
+fn register_or_lose<R: PlaneRules>(again: bool) {
+    let (plane, _surroundings, connection) = Surroundings::<R>::new(true);
     let losing = plane.clone();
     let loss = thread::spawn(move || {
         assert!(losing.disconnected(connection));
@@ -232,8 +232,8 @@ fn register_or_lose<R: Rules>(again: bool) {
 
 /// 2.1 d. Another connection claims that the target has ended, while it does end, or while its node
 /// is lost: one DOWN, and a true one.
-fn end_or_forge<R: Rules>(lost: bool) {
-    let (plane, world, connection) = Platform::<R>::new(true);
+fn end_or_forge<R: PlaneRules>(lost: bool) {
+    let (plane, surroundings, connection) = Surroundings::<R>::new(true);
     let other = plane.connected(ELSEWHERE, 1);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
     let notice =
@@ -249,41 +249,41 @@ fn end_or_forge<R: Rules>(lost: bool) {
     let _ = plane.receive(other, notice(there(TARGET), Reason::KILLED));
     let _ = plane.receive(connection, notice(RemotePid { serial: 7, ..there(TARGET) }, Reason::KILLED));
     truth.join().unwrap();
-    assert_eq!(world.downs(), 1);
+    assert_eq!(surroundings.downs(), 1);
 }
 
 /// 2.1 g. The watcher dies during its request: a peer that received the request receives the
 /// withdrawal afterwards.
-fn ask_or_die<R: Rules>() {
-    let (plane, world, _) = Platform::<R>::new(true);
-    let dying = world.clone();
+fn ask_or_die<R: PlaneRules>() {
+    let (plane, surroundings, _) = Surroundings::<R>::new(true);
+    let dying = surroundings.clone();
     let watcher = thread::spawn(move || dying.die(WATCHER));
     let asked = plane.monitor_remote(WATCHER, there(TARGET));
     watcher.join().unwrap();
-    assert!(!world.is_asked(), "{asked:?}");
+    assert!(!surroundings.is_asked(), "{asked:?}");
     assert!(matches!(asked, Ok(_) | Err(MonitorError::NoCaller)));
-    assert_eq!((world.downs(), plane.monitors_with(THERE)), (0, (0, 0)));
+    assert_eq!((surroundings.downs(), plane.monitors_with(THERE)), (0, (0, 0)));
 }
 
 /// 2.1 h. A monitor is withdrawn while the connection is lost: it is withdrawn or answered, and
 /// once.
-fn withdraw_or_lose<R: Rules>() {
-    let (plane, world, connection) = Platform::<R>::new(true);
+fn withdraw_or_lose<R: PlaneRules>() {
+    let (plane, surroundings, connection) = Surroundings::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
-    let (losing, wire) = (plane.clone(), world.clone());
+    let (losing, wire) = (plane.clone(), surroundings.clone());
     let loss = thread::spawn(move || {
         wire.open.store(false, Ordering::Release);
         assert!(losing.disconnected(connection));
     });
     let withdrawn = plane.demonitor_remote(WATCHER, reference);
     loss.join().unwrap();
-    assert_eq!(world.downs(), usize::from(!withdrawn));
+    assert_eq!(surroundings.downs(), usize::from(!withdrawn));
     assert!(!plane.demonitor_remote(WATCHER, reference));
 }
 
 /// The three events that can end a monitor, at the same time.
-fn withdraw_or_end_or_lose<R: Rules>() {
-    let (plane, world, connection) = Platform::<R>::new(true);
+fn withdraw_or_end_or_lose<R: PlaneRules>() {
+    let (plane, surroundings, connection) = Surroundings::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
     let (losing, ending) = (plane.clone(), plane.clone());
     let loss = thread::spawn(move || assert!(losing.disconnected(connection)));
@@ -294,16 +294,16 @@ fn withdraw_or_end_or_lose<R: Rules>() {
     let withdrawn = plane.demonitor_remote(WATCHER, reference);
     loss.join().unwrap();
     end.join().unwrap();
-    assert_eq!(world.downs(), usize::from(!withdrawn));
+    assert_eq!(surroundings.downs(), usize::from(!withdrawn));
     assert_eq!(plane.monitors_of(WATCHER), []);
 }
 
 /// Issue 14, 25: two threads register for one peer, whose quota has one place. One is refused, and
 /// no record of it is kept.
-fn register_two<R: Rules>() {
+fn register_two<R: PlaneRules>() {
     let nobody = Arc::new(Nobody);
     let options = Options::new(HERE, 1).inbound_limit(1);
-    let plane = Arc::new(ControlPlane::<R>::with_rules(options, Arc::new(RequestError), nobody));
+    let plane = Arc::new(ControlPlane::<R>::with_rules(options, Arc::new(LosesAll), nobody));
     let connection = plane.connected(THERE, 1);
     let request = |number| {
         let (reference, watcher, target) = (RemoteReference::from_raw(number), there(WATCHER), here(number));
@@ -314,24 +314,24 @@ fn register_two<R: Rules>() {
     let first = plane.receive(connection, request(1)).is_ok();
     let second = thread.join().unwrap();
     assert!(first != second, "exactly one registration succeeds: {first}, {second}");
-    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+    assert_eq!((plane.watched(), plane.quota_used(THERE)), (1, 1));
 }
 
 /// A sender that takes every message and loses it.
-struct RequestError;
+struct LosesAll;
 
-impl Sender for RequestError {
-    fn send(&self, _: Routed) -> Result<(), NoConnection> {
+impl Sender for LosesAll {
+    fn send(&self, _: RoutedMessage) -> Result<(), NoConnection> {
         Ok(())
     }
 }
 
 /// Issue 14, 25: the runtime withdraws an idle watch while a peer registers again: a registered
 /// process is watched.
-fn release_or_register<R: Rules>() {
+fn release_or_register<R: PlaneRules>() {
     #[derive(Default)]
     struct Counts(std::sync::atomic::AtomicIsize);
-    impl Watchers for Counts {
+    impl RuntimeHooks for Counts {
         fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
 
         fn watch(&self, _: u64) -> Result<(), NoMemory> {
@@ -340,7 +340,7 @@ fn release_or_register<R: Rules>() {
         }
     }
     let counts = Arc::new(Counts::default());
-    let plane = Arc::new(ControlPlane::<R>::with_rules(Options::new(HERE, 1), Arc::new(RequestError), counts.clone()));
+    let plane = Arc::new(ControlPlane::<R>::with_rules(Options::new(HERE, 1), Arc::new(LosesAll), counts.clone()));
     let connection = plane.connected(THERE, 1);
     let (reference, watcher, target) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
     let request = MonitorControlMessage::MonitorP { reference, watcher, target };
@@ -357,13 +357,13 @@ fn release_or_register<R: Rules>() {
     runtime.join().unwrap();
     assert!(counts.0.load(Ordering::Relaxed) > 0, "the registered process is watched");
     assert_eq!(plane.monitored_by(TARGET).len(), 1);
-    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+    assert_eq!((plane.watched(), plane.quota_used(THERE)), (1, 1));
 }
 
 macro_rules! broken {
     ($($name:ident: $rule:ident: $kind:ty = $value:expr;)*) => {$(
         struct $name;
-        impl Rules for $name {
+        impl PlaneRules for $name {
             const $rule: $kind = $value;
         }
     )*};

@@ -2,12 +2,11 @@
 //! wait ends (`request`).
 #![cfg(loom)]
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
-use atropos_kernel::internals::request::{NoReply, Orders, Shipped, reply_with};
-use atropos_loom::host::Kept;
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::request::{NoReply, Orders, reply_with};
+use atropos_loom::host::LeakOnPanic;
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -55,19 +54,19 @@ impl Drop for Checked {
 fn ask_or_drop<O: Orders>(answers: bool) {
     let drops = Arc::new(AtomicUsize::new(0));
     let (reply, replied) = reply_with::<Checked, O>().expect("memory");
-    let (reply, mut replied) = (Kept::new(reply), Kept::new(replied));
+    let (reply, mut replied) = (LeakOnPanic::new(reply), LeakOnPanic::new(replied));
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
     let answerer = thread::spawn(move || {
         // SAFETY: no other thread has the value yet; loom checks that.
         value.0.with_mut(|place| unsafe { *place = 7 });
         if answers {
-            reply.take().send(value);
+            drop(reply.take().try_send(value));
         }
     });
     let (first, second) = (Wakes::new(), Wakes::new());
-    let mut polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&first.waker()));
+    let mut polled = replied.poll_reply(&mut Context::from_waker(&first.waker()));
     if polled.is_pending() {
-        polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&second.waker()));
+        polled = replied.poll_reply(&mut Context::from_waker(&second.waker()));
     }
     let waits = polled.is_pending();
     if let Poll::Ready(Ok(value)) = &polled {
@@ -77,7 +76,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     answerer.join().unwrap();
     if waits {
         assert!(second.woken(), "a waiting caller is woken");
-        polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&second.waker()));
+        polled = replied.poll_reply(&mut Context::from_waker(&second.waker()));
     }
     match polled {
         Poll::Ready(Ok(value)) => {
@@ -98,9 +97,9 @@ fn release() {
     let drops = Arc::new(AtomicUsize::new(0));
     let (reply, mut replied) = reply_with::<Checked, Shipped>().expect("memory");
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
-    let answerer = thread::spawn(move || reply.send(value));
+    let answerer = thread::spawn(move || drop(reply.try_send(value)));
     let wakes = Wakes::new();
-    let polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&wakes.waker()));
+    let polled = replied.poll_reply(&mut Context::from_waker(&wakes.waker()));
     drop(replied);
     answerer.join().unwrap();
     drop(polled);

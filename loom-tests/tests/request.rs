@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::life;
-use atropos_kernel::{Cx, Peek, Pid, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SpawnOptions};
-use atropos_loom::host::{Kept, Woken, body};
+use atropos_kernel::{BodyPoll, Cx, Peek, Pid, Reason, Received, Reply, RequestError, RequestFuture, SpawnOptions};
+use atropos_loom::host::{LeakOnPanic, Woken, body};
 use atropos_loom::mutant;
 use atropos_loom::platform::{Known, Mutation, Stage, explore};
 
@@ -45,23 +45,23 @@ fn look(cx: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, log: &Log) {
 
 /// Returns a process that makes a request in its first slice and yields, and polls for its answer
 /// in every later slice. It calls `before` before each poll.
-fn asker(
+fn requester(
     to: Known<Pid>,
     log: &Log,
-    mut before: impl FnMut(&Cx<'_, u8>, &mut Option<RequestFuture<u8>>, u32) -> Option<Resumed> + Send + 'static,
-) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
+    mut before: impl FnMut(&Cx<'_, u8>, &mut Option<RequestFuture<u8>>, u32) -> Option<BodyPoll> + Send + 'static,
+) -> impl FnMut(&Cx<'_, u8>) -> BodyPoll + Send + 'static {
     let (log, mut slice, mut requested) = (log.clone(), 0, None);
     move |cx| {
         slice += 1;
         if slice == 1 {
             requested = cx.request(to.get().unwrap(), |reply: Reply<u8>| reply).ok();
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
         if let Some(resumed) = before(cx, &mut requested, slice) {
             return resumed;
         }
         look(cx, &mut requested, &log);
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -69,7 +69,7 @@ fn asker(
 fn server(
     stage: &Stage,
     core: usize,
-    mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> Resumed + Send + 'static,
+    mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> BodyPoll + Send + 'static,
 ) -> Pid {
     let mut reply = None;
     let body = body(move |cx: &Cx<'_, Reply<u8>>| {
@@ -79,9 +79,9 @@ fn server(
         match cx.receive() {
             Some(Received::Message(received)) => {
                 reply = Some(received);
-                Resumed::Yield
+                BodyPoll::Yield
             }
-            _ => Resumed::Wait,
+            _ => BodyPoll::Wait,
         }
     });
     stage.host().spawn(&SpawnOptions::new().core(core), body).unwrap().pid
@@ -102,7 +102,7 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     let mut ran = false;
     let dies = body(
         move |_: &Cx<'_, Reply<u8>>| {
-            if std::mem::replace(&mut ran, true) { Resumed::Exit(WHY) } else { Resumed::Yield }
+            if std::mem::replace(&mut ran, true) { BodyPoll::Exit(WHY) } else { BodyPoll::Yield }
         },
     );
     let to = stage.host().spawn(&SpawnOptions::new().core(1), dies).unwrap().pid;
@@ -110,7 +110,7 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     stage.start(0, move |cx| {
         slice += 1;
         match slice {
-            1 => return Resumed::Yield,
+            1 => return BodyPoll::Yield,
             2 => {
                 requested = cx.request(to, |reply: Reply<u8>| reply).ok();
                 says.set(requested.is_none());
@@ -118,7 +118,7 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
             _ => {}
         }
         look(cx, &mut requested, &sees);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.run(0, 1);
     stage.run(1, 1);
@@ -136,7 +136,7 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
 
 /// The caller's action at the same time.
 #[derive(Clone, Copy, PartialEq)]
-enum Asker {
+enum RequesterAction {
     Looks,
     LetsGo,
     Dies,
@@ -157,40 +157,40 @@ enum Then {
 
 /// The receiver does `then`, while the caller polls and sleeps, abandons the request and sleeps, or
 /// dies.
-fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str {
+fn received(then: Then, does: RequesterAction, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, to) = (Log::default(), Known::new());
     let crossing = stage.crossing.clone();
     let before = move |_: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, slice: u32| {
         crossing.pass();
         match does {
-            Asker::LetsGo => *requested = None,
-            Asker::Dies if slice == 2 => return Some(Resumed::Exit(WHY)),
+            RequesterAction::LetsGo => *requested = None,
+            RequesterAction::Dies if slice == 2 => return Some(BodyPoll::Exit(WHY)),
             _ => {}
         }
         None
     };
     let answered = Arc::new(Mutex::new(None));
     let tells = answered.clone();
-    stage.start(0, asker(to.clone(), &log, before));
+    stage.start(0, requester(to.clone(), &log, before));
     to.set(server(&stage, 1, move |cx, reply| match then {
         Then::Dies => {
             // The body still holds the reply when it is dropped.
             drop(reply);
-            Resumed::Exit(WHY)
+            BodyPoll::Exit(WHY)
         }
         Then::AnswersAndDies => {
             reply.send(7);
-            Resumed::Exit(WHY)
+            BodyPoll::Exit(WHY)
         }
         Then::Drops => {
             drop(reply);
             assert!(cx.receive().is_none());
-            Resumed::Wait
+            BodyPoll::Wait
         }
         Then::Answers => {
             *tells.lock().unwrap() = Some(reply.try_send(7).is_ok());
-            Resumed::Wait
+            BodyPoll::Wait
         }
     }));
     stage.run(1, 1);
@@ -202,9 +202,9 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     let down = |seen: &Seen| *seen == Seen::Lost(RequestError::Down(WHY));
     let outcome = match (then, &*seen) {
         (Then::Answers, []) if *answered.lock().unwrap() == Some(false) => "returned",
-        (Then::Answers, []) if does != Asker::Looks => "discarded",
+        (Then::Answers, []) if does != RequesterAction::Looks => "discarded",
         (Then::Answers, [Seen::Answer(7)]) => "answered",
-        (_, []) if does == Asker::Dies => "the caller is dead",
+        (_, []) if does == RequesterAction::Dies => "the caller is dead",
         (Then::Dies, [last]) if down(last) => "down",
         (Then::Dies, [Seen::Lost(RequestError::ReplyDropped), last]) if down(last) => "dropped, down",
         (Then::AnswersAndDies, [Seen::Answer(7)]) => "answered",
@@ -221,15 +221,15 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
 }
 
 /// A host thread holds the reply, and answers.
-fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
+fn from_outside(does: RequesterAction, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let (log, to) = (Log::default(), Known::new());
     let crossing = stage.crossing.clone();
     let before = move |_: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, slice: u32| {
         crossing.pass();
         match does {
-            Asker::LetsGo => *requested = None,
-            Asker::Dies if slice == 2 => return Some(Resumed::Exit(WHY)),
+            RequesterAction::LetsGo => *requested = None,
+            RequesterAction::Dies if slice == 2 => return Some(BodyPoll::Exit(WHY)),
             _ => {}
         }
         None
@@ -240,11 +240,11 @@ fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
         if let Some(Received::Message(reply)) = cx.receive() {
             *keeps.lock().unwrap() = Some(reply);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     to.set(stage.host().spawn(&SpawnOptions::new(), keeper).unwrap().pid);
     stage.run(0, 1);
-    stage.start(0, asker(to.clone(), &log, before));
+    stage.start(0, requester(to.clone(), &log, before));
     stage.run(0, 1);
     stage.run(0, 1);
     let reply = kept.lock().unwrap().take().unwrap();
@@ -287,7 +287,7 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
     let tells = answered.clone();
     let to = server(&stage, 0, move |_, reply| {
         *tells.lock().unwrap() = Some(reply.try_send(7).is_ok());
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.run(0, 1);
     let end: Arc<Mutex<Option<RequestFuture<u8>>>> = Arc::default();
@@ -304,11 +304,11 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
         } else {
             look(cx, &mut takes.lock().unwrap(), &sees);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     // The caller makes the request and sleeps; the receiver receives.
     stage.run(0, 2);
-    let mut requested = Kept::new(end.lock().unwrap().take().unwrap());
+    let mut requested = LeakOnPanic::new(end.lock().unwrap().take().unwrap());
     let (woken, _) = Woken::new();
     let (by, sees, crossing) = (Waker::from(woken.clone()), log.clone(), stage.crossing.clone());
     let left: Arc<Mutex<Option<RequestFuture<u8>>>> = Arc::default();
@@ -334,7 +334,7 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
     stage.settle();
     let waits = left.lock().unwrap().take();
     if let Some(requested) = waits {
-        let mut requested = Kept::new(requested);
+        let mut requested = LeakOnPanic::new(requested);
         assert!(woken.calls() > 0, "the waiting thread is woken");
         let polled = requested.poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(polled, Poll::Ready(Ok(7)), "the woken thread finds the answer");
@@ -362,7 +362,7 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
     let to = server(&stage, 1, move |_, reply| {
         // The reply is dropped later, because the model is about the Down.
         *keeps.lock().unwrap() = Some(reply);
-        Resumed::Exit(WHY)
+        BodyPoll::Exit(WHY)
     });
     stage.run(1, 1);
     let (sees, says, crossing) = (log.clone(), early.clone(), stage.crossing.clone());
@@ -372,7 +372,7 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
         if slice == 1 {
             cx.link(to).unwrap();
             requested = cx.request(to, |reply: Reply<u8>| reply).ok();
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
         if slice == 2 {
             crossing.pass();
@@ -384,7 +384,7 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
             assert_eq!(exits, 1, "the EXIT comes first");
             says.set(slice == 2);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.run(0, 1);
     stage.run(1, 1);
@@ -401,11 +401,13 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
 fn protocol() {
     explore("request || exit", Some(2), &["down", "noproc"], || asks_the_dying(None));
     explore("death with a request || look", Some(2), &["down", "dropped, down"], || {
-        received(Then::Dies, Asker::Looks, None)
+        received(Then::Dies, RequesterAction::Looks, None)
     });
-    explore("answer, death || look", Some(2), &["answered"], || received(Then::AnswersAndDies, Asker::Looks, None));
+    explore("answer, death || look", Some(2), &["answered"], || {
+        received(Then::AnswersAndDies, RequesterAction::Looks, None)
+    });
     explore("drop, receive || look", Some(2), &["dropped", "dropped, no reply", "no reply"], || {
-        received(Then::Drops, Asker::Looks, None)
+        received(Then::Drops, RequesterAction::Looks, None)
     });
     explore("EXIT before the Down of a request", Some(2), &["in the race", "later"], || exit_comes_first(None));
 }
@@ -413,20 +415,26 @@ fn protocol() {
 #[test]
 fn the_caller_dies() {
     let dead = &["the caller is dead"];
-    explore("death with a request || caller's death", Some(2), dead, || received(Then::Dies, Asker::Dies, None));
-    explore("answer, death || caller's death", Some(2), dead, || received(Then::AnswersAndDies, Asker::Dies, None));
-    explore("drop, receive || caller's death", Some(2), dead, || received(Then::Drops, Asker::Dies, None));
+    explore("death with a request || caller's death", Some(2), dead, || {
+        received(Then::Dies, RequesterAction::Dies, None)
+    });
+    explore("answer, death || caller's death", Some(2), dead, || {
+        received(Then::AnswersAndDies, RequesterAction::Dies, None)
+    });
+    explore("drop, receive || caller's death", Some(2), dead, || received(Then::Drops, RequesterAction::Dies, None));
 }
 
 /// The receiver of the request answers, and has its watch available, while the caller goes to
 /// sleep, abandons the request, or dies.
 #[test]
 fn answered_by_receiver() {
-    explore("answer || look, sleep", Some(3), &["answered"], || received(Then::Answers, Asker::Looks, None));
+    explore("answer || look, sleep", Some(3), &["answered"], || received(Then::Answers, RequesterAction::Looks, None));
     explore("answer || abandon, sleep", Some(3), &["returned", "discarded"], || {
-        received(Then::Answers, Asker::LetsGo, None)
+        received(Then::Answers, RequesterAction::LetsGo, None)
     });
-    explore("answer || death", Some(3), &["returned", "discarded"], || received(Then::Answers, Asker::Dies, None));
+    explore("answer || death", Some(3), &["returned", "discarded"], || {
+        received(Then::Answers, RequesterAction::Dies, None)
+    });
 }
 
 /// Issue 14, 4: another thread holds the caller's end of the request.
@@ -450,12 +458,12 @@ fn from_a_thread_that_is_not_the_process() {
 
 #[test]
 fn answered_by_host_thread() {
-    explore("answer from outside || look", Some(2), &["taken"], || from_outside(Asker::Looks, None));
+    explore("answer from outside || look", Some(2), &["taken"], || from_outside(RequesterAction::Looks, None));
     explore("answer from outside || abandon", Some(2), &["returned", "discarded"], || {
-        from_outside(Asker::LetsGo, None)
+        from_outside(RequesterAction::LetsGo, None)
     });
     explore("answer from outside || caller's death", Some(2), &["returned", "discarded"], || {
-        from_outside(Asker::Dies, None)
+        from_outside(RequesterAction::Dies, None)
     });
 }
 
@@ -464,7 +472,9 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("request, a death is not reported", Mutation::ForgetsRequests, |m| received(Then::Dies, Asker::Looks, m));
+    wrong("request, a death is not reported", Mutation::ForgetsRequests, |m| {
+        received(Then::Dies, RequesterAction::Looks, m)
+    });
     wrong("request, the sleeper's cell is taken, polled", Mutation::TakesTheSleepersCell, |m| {
         asked_from_elsewhere(Elsewhere::Looks, false, m)
     });

@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::Reason;
-use atropos_kernel::internals::request::{Orders, RequestError, RequestFuture, Shipped, request_with};
-use atropos_loom::host::{Canary, Kept, Woken};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::request::{Orders, RequestError, RequesterEnd, request_with};
+use atropos_loom::host::{Canary, LeakOnPanic, Woken};
 use atropos_loom::mutant;
 use atropos_loom::platform::explore;
 use loom::thread;
@@ -31,11 +32,11 @@ enum Watch {
 use Watch::{Dies, Goes, Settles};
 
 /// Polls as an executor does: again when the waker was called during the poll.
-fn look<O: Orders>(requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, RequestError>> {
+fn look<O: Orders>(requested: &mut RequesterEnd<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, RequestError>> {
     loop {
         woken.count_anew();
         let waker = Waker::from(woken.clone());
-        let polled = requested.poll(&mut Context::from_waker(&waker));
+        let polled = requested.poll_request(&mut Context::from_waker(&waker));
         if polled.is_ready() || woken.calls() == 0 {
             return polled;
         }
@@ -49,7 +50,8 @@ const WHY: Reason = Reason::SHUTDOWN;
 /// `waits` for the rest. Returns how it ended.
 fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
-    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (reply, watching, mut requested) =
+        (LeakOnPanic::new(reply), LeakOnPanic::new(watching), LeakOnPanic::new(requested));
     let (answer, ends) = Canary::new();
     let answerer = thread::spawn(move || {
         if answers {
@@ -61,16 +63,16 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
     });
     let watcher = thread::spawn(move || {
         let watching = watching.take();
-        let watching = if watch == Settles { watching.settle() } else { Some(watching) };
+        let watching = if watch == Settles { watching.settle::<O>(None) } else { Some(watching) };
         match watching {
             Some(watching) if watch != Goes => {
-                if let Some(waker) = watching.down(&WHY) {
+                if let Some(waker) = watching.down::<O>(&WHY) {
                     waker.wake();
                 }
                 true
             }
             rest => {
-                drop(rest);
+                rest.into_iter().for_each(|watching| watching.release_by::<O>(None));
                 false
             }
         }
@@ -79,7 +81,7 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
     // What has arrived, `true` once the loss of the reply was reported, and the waker that waits.
     let (mut came, mut told, mut waiting) = (None, false, None);
     let mut see =
-        |requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
+        |requested: &mut RequesterEnd<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
             Poll::Pending => false,
             Poll::Ready(Err(RequestError::ReplyDropped)) => {
                 assert!(!*told && !answers, "the loss is reported once, and is real");
@@ -160,7 +162,8 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
 /// finishes.
 fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
-    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (reply, watching, mut requested) =
+        (LeakOnPanic::new(reply), LeakOnPanic::new(watching), LeakOnPanic::new(requested));
     let (answer, ends) = Canary::new();
     let (woken, _) = Woken::new();
     let (mut reply, mut watching, mut answer) = (Some(reply), Some(watching), Some(answer));
@@ -170,7 +173,7 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     } else {
         let watching = watching.take();
         thread::spawn(move || {
-            drop(watching);
+            watching.into_iter().for_each(|watching| watching.take().release_by::<O>(None));
             None
         })
     };
@@ -195,13 +198,14 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
 /// Returns how it ended, and if the watch was left.
 fn answers_itself<O: Orders>(looks: usize) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
-    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (reply, watching, mut requested) =
+        (LeakOnPanic::new(reply), LeakOnPanic::new(watching), LeakOnPanic::new(requested));
     let (answer, ends) = Canary::new();
     let (woken, wakers) = Woken::new();
     let process = thread::spawn(move || {
         let (watching, answered) = watching.take().answer(reply.take(), answer);
         let left = watching.is_some();
-        if let Some(waker) = watching.and_then(|watching| watching.down(&WHY)) {
+        if let Some(waker) = watching.and_then(|watching| watching.down::<O>(&WHY)) {
             waker.wake();
         }
         (left, answered.err())
@@ -234,10 +238,11 @@ fn answers_itself<O: Orders>(looks: usize) -> &'static str {
 /// A watch whose request is not answered is not settled: it reports the death.
 fn not_settled<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
-    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (reply, watching, mut requested) =
+        (LeakOnPanic::new(reply), LeakOnPanic::new(watching), LeakOnPanic::new(requested));
     let (woken, _) = Woken::new();
     let watcher = thread::spawn(move || {
-        let waker = watching.take().settle().and_then(|watching| watching.down(&WHY));
+        let waker = watching.take().settle::<O>(None).and_then(|watching| watching.down::<O>(&WHY));
         waker.into_iter().for_each(Waker::wake);
     });
     let mut polled = look(&mut requested, &woken);
@@ -255,8 +260,9 @@ fn not_settled<O: Orders>() -> &'static str {
 /// A caller that learned of the dropped reply waits for the death, with another waker.
 fn waits_again<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
-    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
-    let (first, second) = (Kept::new(Woken::new().0), Kept::new(Woken::new().0));
+    let (reply, watching, mut requested) =
+        (LeakOnPanic::new(reply), LeakOnPanic::new(watching), LeakOnPanic::new(requested));
+    let (first, second) = (LeakOnPanic::new(Woken::new().0), LeakOnPanic::new(Woken::new().0));
     let answerer = thread::spawn(move || drop(reply));
     let mut told = false;
     for _ in 0..2 {
@@ -268,7 +274,7 @@ fn waits_again<O: Orders>() -> &'static str {
     }
     let waits = told && look(&mut requested, &second).is_pending();
     answerer.join().unwrap();
-    let waker = watching.take().down(&WHY);
+    let waker = watching.take().down::<O>(&WHY);
     assert!(waker.is_some() || !waits, "a waiting caller is woken");
     waker.into_iter().for_each(Waker::wake);
     assert!(!waits || second.calls() == 1, "a waiting caller is woken by its last waker");

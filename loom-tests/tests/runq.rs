@@ -4,13 +4,14 @@
 
 use std::ptr::NonNull;
 
+use atropos_kernel::internals::Shipped;
 use atropos_kernel::internals::config::RING;
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
 use atropos_kernel::internals::runq::newborn_deque::{self, NewbornDeque, Steal};
-use atropos_kernel::internals::runq::node::RunNode;
+use atropos_kernel::internals::runq::node::{HeldRunNode, RunNode};
 use atropos_kernel::internals::runq::ring::Ring;
-use atropos_kernel::internals::runq::{Local, Shared, Shipped, Steps};
+use atropos_kernel::internals::runq::{Local, Queues, Shared, Steps};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,11 +30,14 @@ impl Nodes {
         Arc::new(Self((0..count).map(|_| (RunNode::new(1), AtomicUsize::new(0))).collect()))
     }
 
-    fn get(&self, i: usize) -> NonNull<RunNode> {
-        NonNull::from(&self.0[i].0)
+    /// Takes a node that is in no queue.
+    fn get(&self, i: usize) -> HeldRunNode {
+        // SAFETY: R1: each model takes each node once, and keeps it to its end.
+        unsafe { HeldRunNode::new(NonNull::from(&self.0[i].0)) }
     }
 
-    fn ran(&self, node: NonNull<RunNode>) {
+    fn ran(&self, node: HeldRunNode) {
+        let node = node.into_raw();
         let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
         let before = found.expect("a node of this model").1.fetch_add(1, Ordering::Relaxed);
         assert_eq!(before, 0, "a node runs twice");
@@ -46,22 +50,28 @@ impl Nodes {
     }
 }
 
+/// Returns the queues of the core that this thread is.
+fn queues<'q, S: Steps>(local: &'q mut Local<S>, shared: &'q Shared) -> Queues<'q, S> {
+    // SAFETY: each model uses the two parts on one thread, and with each other only.
+    unsafe { Queues::of(local, shared) }
+}
+
 /// The owner pushes and pops while a thief steals.
 fn push_pop_steal() {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(3));
     // SAFETY: this thread is the ring's owner.
-    assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
+    assert!(unsafe { ring.owner() }.push(nodes.get(0)).is_ok() && unsafe { ring.owner() }.push(nodes.get(1)).is_ok());
     let (victim, stolen) = (ring.clone(), nodes.clone());
     let thief = thread::spawn(move || victim.steal(|node| stolen.ran(node)));
     // SAFETY: this thread is the ring's owner.
-    if let Some(node) = unsafe { ring.pop() } {
+    if let Some(node) = unsafe { ring.owner() }.pop() {
         nodes.ran(node);
     }
     // SAFETY: this thread is the ring's owner.
-    assert!(unsafe { ring.push(nodes.get(2)) });
+    assert!(unsafe { ring.owner() }.push(nodes.get(2)).is_ok());
     thief.join().unwrap();
     // SAFETY: this thread is the ring's owner.
-    while let Some(node) = unsafe { ring.pop() } {
+    while let Some(node) = unsafe { ring.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -73,25 +83,25 @@ fn steal_or_overwrite(steals: bool) {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(RING + 1));
     for i in 0..RING {
         // SAFETY: this thread is the ring's owner.
-        assert!(unsafe { ring.push(nodes.get(i)) });
+        assert!(unsafe { ring.owner() }.push(nodes.get(i)).is_ok());
     }
     let (victim, stolen) = (ring.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         if steals {
             victim.steal(|node| stolen.ran(node));
         // SAFETY: none. The mutant pops although it is not the ring's owner.
-        } else if let Some(node) = unsafe { victim.pop() } {
+        } else if let Some(node) = unsafe { victim.owner() }.pop() {
             stolen.ran(node);
         }
     });
     // SAFETY: this thread is the ring's owner.
-    if !unsafe { ring.push(nodes.get(RING)) } {
+    if let Err(node) = unsafe { ring.owner() }.push(nodes.get(RING)) {
         // A node that overflows runs elsewhere.
-        nodes.ran(nodes.get(RING));
+        nodes.ran(node);
     }
     thief.join().unwrap();
     // SAFETY: this thread is the ring's owner.
-    while let Some(node) = unsafe { ring.pop() } {
+    while let Some(node) = unsafe { ring.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -101,7 +111,7 @@ fn steal_or_overwrite(steals: bool) {
 fn two_thieves() {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(2));
     // SAFETY: this thread is the ring's owner.
-    assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
+    assert!(unsafe { ring.owner() }.push(nodes.get(0)).is_ok() && unsafe { ring.owner() }.push(nodes.get(1)).is_ok());
     let thieves: Vec<_> = (0..2)
         .map(|_| {
             let (victim, stolen) = (ring.clone(), nodes.clone());
@@ -109,23 +119,23 @@ fn two_thieves() {
         })
         .collect();
     // SAFETY: this thread is the ring's owner.
-    if let Some(node) = unsafe { ring.pop() } {
+    if let Some(node) = unsafe { ring.owner() }.pop() {
         nodes.ran(node);
     }
     for thief in thieves {
         thief.join().unwrap();
     }
     // SAFETY: this thread is the ring's owner.
-    while let Some(node) = unsafe { ring.pop() } {
+    while let Some(node) = unsafe { ring.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
 /// Takes the oldest node of a newborn deque while there is one, at most `most` times.
-fn steal_brood<S: newborn_deque::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
+fn steal_newborns<S: newborn_deque::DequeModel>(newborns: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
     for _ in 0..most {
-        match brood.steal() {
+        match newborns.steal() {
             Steal::One(node) => nodes.ran(node),
             Steal::Retry => {}
             Steal::Empty => return,
@@ -135,72 +145,74 @@ fn steal_brood<S: newborn_deque::BroodModel>(brood: &NewbornDeque<S>, nodes: &No
 
 /// The owner adds `born` newborns and pops the youngest twice, while a thief steals the oldest
 /// twice.
-fn brood_or_steal<S: newborn_deque::BroodModel>(born: usize) {
-    let (brood, nodes) = (Arc::new(NewbornDeque::<S>::new()), Nodes::new(born + 1));
+fn pop_or_steal_newborns<S: newborn_deque::DequeModel>(born: usize) {
+    let (newborns, nodes) = (Arc::new(NewbornDeque::<S>::new()), Nodes::new(born + 1));
     for i in 0..born {
         // SAFETY: this thread is the deque's owner.
-        assert!(unsafe { brood.push(nodes.get(i)) });
+        assert!(unsafe { newborns.owner() }.push(nodes.get(i)).is_ok());
     }
-    let (victim, stolen) = (brood.clone(), nodes.clone());
-    let thief = thread::spawn(move || steal_brood(&victim, &stolen, 2));
+    let (victim, stolen) = (newborns.clone(), nodes.clone());
+    let thief = thread::spawn(move || steal_newborns(&victim, &stolen, 2));
     for _ in 0..2 {
         // SAFETY: this thread is the deque's owner.
-        if let Some(node) = unsafe { brood.pop() } {
+        if let Some(node) = unsafe { newborns.owner() }.pop() {
             nodes.ran(node);
         }
     }
     // SAFETY: this thread is the deque's owner.
-    assert!(unsafe { brood.push(nodes.get(born)) });
+    assert!(unsafe { newborns.owner() }.push(nodes.get(born)).is_ok());
     thief.join().unwrap();
     // SAFETY: this thread is the deque's owner.
-    while let Some(node) = unsafe { brood.pop() } {
+    while let Some(node) = unsafe { newborns.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
 /// Two thieves, and the owner's pop from the newborn deque.
-fn brood_and_two_thieves() {
-    let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(2));
-    // SAFETY: this thread is the deque's owner.
-    assert!(unsafe { brood.push(nodes.get(0)) } && unsafe { brood.push(nodes.get(1)) });
+fn pop_newborns_and_two_thieves() {
+    let (newborns, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(2));
+    for born in 0..2 {
+        // SAFETY: this thread is the deque's owner.
+        assert!(unsafe { newborns.owner() }.push(nodes.get(born)).is_ok());
+    }
     let thieves: Vec<_> = (0..2)
         .map(|_| {
-            let (victim, stolen) = (brood.clone(), nodes.clone());
-            thread::spawn(move || steal_brood(&victim, &stolen, 1))
+            let (victim, stolen) = (newborns.clone(), nodes.clone());
+            thread::spawn(move || steal_newborns(&victim, &stolen, 1))
         })
         .collect();
     // SAFETY: this thread is the deque's owner.
-    if let Some(node) = unsafe { brood.pop() } {
+    if let Some(node) = unsafe { newborns.owner() }.pop() {
         nodes.ran(node);
     }
     for thief in thieves {
         thief.join().unwrap();
     }
     // SAFETY: this thread is the deque's owner.
-    while let Some(node) = unsafe { brood.pop() } {
+    while let Some(node) = unsafe { newborns.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
 /// A full newborn deque, a thief, and an owner that adds where the thief reads.
-fn brood_steal_or_overwrite() {
-    let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(RING + 1));
+fn push_full_or_steal() {
+    let (newborns, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(RING + 1));
     for i in 0..RING {
         // SAFETY: this thread is the deque's owner.
-        assert!(unsafe { brood.push(nodes.get(i)) });
+        assert!(unsafe { newborns.owner() }.push(nodes.get(i)).is_ok());
     }
-    let (victim, stolen) = (brood.clone(), nodes.clone());
-    let thief = thread::spawn(move || steal_brood(&victim, &stolen, 1));
+    let (victim, stolen) = (newborns.clone(), nodes.clone());
+    let thief = thread::spawn(move || steal_newborns(&victim, &stolen, 1));
     // SAFETY: this thread is the deque's owner.
-    if !unsafe { brood.push(nodes.get(RING)) } {
+    if let Err(node) = unsafe { newborns.owner() }.push(nodes.get(RING)) {
         // A node for which the deque has no space runs elsewhere.
-        nodes.ran(nodes.get(RING));
+        nodes.ran(node);
     }
     thief.join().unwrap();
     // SAFETY: this thread is the deque's owner.
-    while let Some(node) = unsafe { brood.pop() } {
+    while let Some(node) = unsafe { newborns.owner() }.pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -212,24 +224,23 @@ fn grow_up_or_steal() {
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
     let mut owner = <Local>::default();
     for i in 0..COUNT {
-        // SAFETY: this thread is the core.
-        let _ = unsafe { owner.push_next(&victim, nodes.get(i), true) };
+        let _ = queues(&mut owner, &victim).push_next(nodes.get(i), true);
     }
-    owner.end_slice(&victim, 0);
+    queues(&mut owner, &victim).end_slice(0);
     let (other, stolen) = (victim.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         let (shared, mut local) = (Shared::new(), <Local>::default());
-        let mut next = local.steal(&shared, &other);
+        let mut next = queues(&mut local, &shared).steal(&other);
         while let Some(node) = next {
             stolen.ran(node);
-            next = local.pop(&shared);
+            next = queues(&mut local, &shared).pop();
         }
     });
-    if let Some(node) = owner.pop(&victim) {
+    if let Some(node) = queues(&mut owner, &victim).pop() {
         nodes.ran(node);
     }
     thief.join().unwrap();
-    while let Some(node) = owner.pop(&victim) {
+    while let Some(node) = queues(&mut owner, &victim).pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -241,26 +252,25 @@ fn overflow_or_steal() {
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
     let mut owner = <Local>::default();
     for i in 0..COUNT {
-        // SAFETY: this thread is the core.
-        unsafe { owner.push(&victim, nodes.get(i)) };
+        queues(&mut owner, &victim).push(nodes.get(i));
     }
-    owner.end_slice(&victim, 0);
+    queues(&mut owner, &victim).end_slice(0);
     let (other, stolen) = (victim.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         let (shared, mut local) = (Shared::new(), <Local>::default());
-        let mut next = local.steal(&shared, &other);
+        let mut next = queues(&mut local, &shared).steal(&other);
         while let Some(node) = next {
             stolen.ran(node);
-            next = local.pop(&shared);
+            next = queues(&mut local, &shared).pop();
         }
     });
     for _ in 0..2 {
-        if let Some(node) = owner.pop(&victim) {
+        if let Some(node) = queues(&mut owner, &victim).pop() {
             nodes.ran(node);
         }
     }
     thief.join().unwrap();
-    while let Some(node) = owner.pop(&victim) {
+    while let Some(node) = queues(&mut owner, &victim).pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -272,8 +282,7 @@ fn add_or_steal<S: Steps>(adds: bool) {
     let mut owner = Local::<S>::default();
     let queue = |owner: &mut Local<S>, nodes: &Nodes, from| {
         for i in from..from + RING {
-            // SAFETY: this thread is the core.
-            unsafe { owner.push(&victim, nodes.get(i)) };
+            queues(owner, &victim).push(nodes.get(i));
         }
     };
     // A full ring, and as many nodes again behind it, so that the overflow is published. Then the
@@ -281,22 +290,22 @@ fn add_or_steal<S: Steps>(adds: bool) {
     queue(&mut owner, &nodes, 0);
     queue(&mut owner, &nodes, RING);
     for _ in 0..RING {
-        nodes.ran(owner.pop(&victim).unwrap());
+        nodes.ran(queues(&mut owner, &victim).pop().unwrap());
     }
     let (other, stolen) = (victim.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         let (shared, mut local) = (Shared::new(), Local::<S>::default());
-        let mut next = local.steal(&shared, &other);
+        let mut next = queues(&mut local, &shared).steal(&other);
         let found = next.is_some();
         while let Some(node) = next {
             stolen.ran(node);
-            next = local.pop(&shared);
+            next = queues(&mut local, &shared).pop();
         }
         found
     });
     if adds {
         queue(&mut owner, &nodes, 2 * RING);
-    } else if let Some(node) = owner.pop(&victim) {
+    } else if let Some(node) = queues(&mut owner, &victim).pop() {
         nodes.ran(node);
     }
     if !thief.join().unwrap() {
@@ -305,7 +314,7 @@ fn add_or_steal<S: Steps>(adds: bool) {
         // may see either.
         return;
     }
-    while let Some(node) = owner.pop(&victim) {
+    while let Some(node) = queues(&mut owner, &victim).pop() {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -333,10 +342,7 @@ fn park_or_push(announce_first: bool, looks: Looks) {
     let producer = {
         let (idle, inbox, nodes, woken) = (idle.clone(), inbox.clone(), nodes.clone(), woken.clone());
         thread::spawn(move || {
-            let queue = || {
-                // SAFETY: R1: this thread owns the node until it is pushed.
-                unsafe { inbox.push(nodes.get(0)) };
-            };
+            let queue = || inbox.push(nodes.get(0));
             let wake = |claimed| {
                 if let Some(core) = claimed {
                     assert_eq!(core, 0);
@@ -395,11 +401,11 @@ fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
-    model("newborns: pop the last, steal", Some(4), || brood_or_steal::<newborn_deque::Shipped>(1));
-    model("newborns: pop, steal", Some(3), || brood_or_steal::<newborn_deque::Shipped>(2));
-    model("newborns: pop, steal, one more", Some(3), || brood_or_steal::<newborn_deque::Shipped>(3));
-    model("newborns: pop, steal, steal", Some(3), brood_and_two_thieves);
-    model("newborns: push on a full one, steal", None, brood_steal_or_overwrite);
+    model("newborns: pop the last, steal", Some(4), || pop_or_steal_newborns::<Shipped>(1));
+    model("newborns: pop, steal", Some(3), || pop_or_steal_newborns::<Shipped>(2));
+    model("newborns: pop, steal, one more", Some(3), || pop_or_steal_newborns::<Shipped>(3));
+    model("newborns: pop, steal, steal", Some(3), pop_newborns_and_two_thieves);
+    model("newborns: push on a full one, steal", None, push_full_or_steal);
     model("run queue: newborns are demoted, steal", Some(2), grow_up_or_steal);
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
     model("run queue: overflow, more of it, steal", None, || add_or_steal::<Shipped>(true));
@@ -416,13 +422,15 @@ impl Steps for LooksFirst {
 }
 
 struct Unfenced;
-impl newborn_deque::BroodModel for Unfenced {
+impl newborn_deque::DequeModel for Unfenced {
     const FENCES: bool = false;
 }
 
 #[test]
 fn mutants() {
-    mutant("newborns, the owner reads the top before its step is seen", Some(3), || brood_or_steal::<Unfenced>(2));
+    mutant("newborns, the owner reads the top before its step is seen", Some(3), || {
+        pop_or_steal_newborns::<Unfenced>(2)
+    });
     mutant("run queue, an overflow read, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
     mutant("run queue, an overflow read, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
     mutant("park, the last check before the announcement", Some(2), || park_or_push(false, Looks::Behind));

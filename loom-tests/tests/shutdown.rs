@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::reclaim::Participant;
-use atropos_kernel::{Core, Cx, Host, Kernel, Limits, Options, Reason, Resumed, SpawnError, SpawnOptions};
+use atropos_kernel::{BodyPoll, Core, Cx, Host, Kernel, Limits, Options, Reason, SpawnError, SpawnOptions};
 use atropos_loom::host::{body, core, kernel, member, spawn, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
@@ -20,9 +20,9 @@ struct Bodies {
 }
 
 /// A value that counts itself while it lives.
-struct BudgetPermit(Arc<Bodies>);
+struct Counted(Arc<Bodies>);
 
-impl BudgetPermit {
+impl Counted {
     fn new(bodies: &Arc<Bodies>) -> Self {
         let now = bodies.now.fetch_add(1, Ordering::Relaxed) + 1;
         bodies.most.fetch_max(now, Ordering::Relaxed);
@@ -30,7 +30,7 @@ impl BudgetPermit {
     }
 }
 
-impl Drop for BudgetPermit {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
@@ -38,10 +38,10 @@ impl Drop for BudgetPermit {
 
 /// Starts a process that waits for its end.
 fn start(kernel: &Kernel, member: &Participant, bodies: &Arc<Bodies>) -> Result<(), SpawnError> {
-    let counted = BudgetPermit::new(bodies);
+    let counted = Counted::new(bodies);
     let waits = body(move |_: &Cx<'_, ()>| {
         let _ = &counted;
-        Resumed::Wait
+        BodyPoll::Wait
     });
     Host::new(kernel, member).spawn(&SpawnOptions::new(), waits).map(drop)
 }
@@ -104,13 +104,13 @@ fn parent_or_close() {
     let mut core = core(&kernel, 0);
     let counts = bodies.clone();
     let _ = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, ()>| {
-        let counted = BudgetPermit::new(&counts);
+        let counted = Counted::new(&counts);
         let child = body(move |_: &Cx<'_, ()>| {
             let _ = &counted;
-            Resumed::Wait
+            BodyPoll::Wait
         });
         assert!(matches!(cx.spawn(&SpawnOptions::new(), child), Ok(_) | Err(SpawnError::Closing)));
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     let driver = thread::spawn(move || {
         let _ = core.run(2);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Alias, Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
+    Alias, Body, BodyPoll, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, SpawnOptions,
 };
 use atropos_loom::host::{self, body, member, spawn, with};
 use atropos_loom::{model, mutant};
@@ -23,11 +23,11 @@ struct Counter {
 impl Body for Counter {
     type Message = u8;
 
-    fn resume(&mut self, cx: &Cx<'_, u8>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, u8>) -> BodyPoll {
         while let Some(Received::Message(_)) = cx.receive() {
             self.got.fetch_add(1, Ordering::Relaxed);
         }
-        if self.ends { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+        if self.ends { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Wait }
     }
 }
 
@@ -40,13 +40,13 @@ struct Spawner {
 impl Body for Spawner {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         if cx.receive().is_some() {
             let next = Counter { got: self.got.clone(), ends: false };
             let next = cx.spawn(&SpawnOptions::new(), next).unwrap().pid;
             self.spawned.store(next.index() as usize + 1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -128,12 +128,12 @@ fn respawner(kernel: &Kernel, member: &Participant, next: &Arc<Next>) -> Pid {
                 while cx.receive().is_some() {
                     got.got.fetch_add(1, Ordering::Relaxed);
                 }
-                Resumed::Wait
+                BodyPoll::Wait
             });
             let spawned = cx.spawn(&SpawnOptions::new().core(0).trap_exit(true), traps).unwrap().pid;
             *next.pid.lock().unwrap() = Some(spawned);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -151,7 +151,7 @@ fn stale(what: Stale, by_pid: bool) {
     let spawner = respawner(&kernel, &ours, &next);
     let dead = spawn(&kernel, &ours, 0, |cx: &Cx<'_, u8>| {
         while cx.receive().is_some() {}
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     });
     let (to, told) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
     let tier = tied.then(|| {
@@ -167,7 +167,7 @@ fn stale(what: Stale, by_pid: bool) {
             while cx.receive().is_some() {
                 told.fetch_add(1, Ordering::Relaxed);
             }
-            Resumed::Wait
+            BodyPoll::Wait
         };
         spawn(&kernel, &ours, 1, ties)
     });

@@ -6,10 +6,11 @@
 
 use std::ptr::NonNull;
 
+use atropos_kernel::internals::Shipped;
 use atropos_kernel::internals::custody::{Barrier, Custody};
 use atropos_kernel::internals::runq::idle::Idle;
-use atropos_kernel::internals::runq::node::RunNode;
-use atropos_kernel::internals::runq::{Local, Shared, Shipped};
+use atropos_kernel::internals::runq::node::{HeldRunNode, RunNode};
+use atropos_kernel::internals::runq::{Local, Queues, Shared};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -154,11 +155,14 @@ unsafe impl Send for Nodes {}
 unsafe impl Sync for Nodes {}
 
 impl Nodes {
-    fn get(&self, i: usize) -> NonNull<RunNode> {
-        NonNull::from(&self.0[i].0)
+    /// Takes a node that is in no queue.
+    fn get(&self, i: usize) -> HeldRunNode {
+        // SAFETY: R1: each model takes each node once, and keeps it to its end.
+        unsafe { HeldRunNode::new(NonNull::from(&self.0[i].0)) }
     }
 
-    fn ran(&self, node: NonNull<RunNode>) {
+    fn ran(&self, node: HeldRunNode) {
+        let node = node.into_raw();
         let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
         let before = found.expect("a node of this model").1.fetch_add(1, Ordering::Relaxed);
         assert_eq!(before, 0, "a node runs twice");
@@ -181,15 +185,21 @@ impl Half {
     /// Runs the owner's next node; the owner goes on without the half if a rescuer has it.
     fn next(&self, nodes: &Nodes) -> bool {
         if !self.custody.enter(Barrier::Both) {
-            let node = self.shared.pop_public();
-            node.into_iter().for_each(|node| nodes.ran(node));
-            return node.is_some();
+            return self.shared.pop_public().map(|node| nodes.ran(node)).is_some();
         }
-        // SAFETY: the owner holds custody: the model's claim, which loom checks.
-        let node = self.queues.with_mut(|queues| unsafe { &mut *queues }.pop(&self.shared));
+        let node = self.with(|queues| queues.pop());
         self.custody.leave();
-        node.into_iter().for_each(|node| nodes.ran(node));
-        node.is_some()
+        node.map(|node| nodes.ran(node)).is_some()
+    }
+
+    /// Uses the queues.
+    fn with<R>(&self, f: impl FnOnce(&mut Queues<'_>) -> R) -> R {
+        self.queues.with_mut(|queues| {
+            // SAFETY: the thread holds custody: the model's claim, which loom checks.
+            let queues = unsafe { &mut *queues };
+            // SAFETY: as above: the thread holds custody of these queues.
+            f(&mut unsafe { Queues::of(queues, &self.shared) })
+        })
     }
 }
 
@@ -199,14 +209,8 @@ impl Half {
 fn rescue_or_go_on(asking: bool, wakes: bool) {
     let nodes = Arc::new(Nodes([(); 3].map(|()| (RunNode::new(1), AtomicUsize::new(0)))));
     let half = Half { custody: Custody::new(), queues: UnsafeCell::new(<Local>::default()), shared: Shared::new() };
-    let _ = half.queues.with_mut(|queues| {
-        // SAFETY: this thread is the core, and the half is new.
-        let queues = unsafe { &mut *queues };
-        // SAFETY: R1: this thread owns the node until it is pushed.
-        unsafe { queues.push_next(&half.shared, nodes.get(0), false) }
-    });
-    // SAFETY: R1: this thread owns the node until it is pushed.
-    unsafe { half.shared.inbox.push(nodes.get(1)) };
+    let _ = half.with(|queues| queues.push_next(nodes.get(0), false));
+    half.shared.inbox.push(nodes.get(1));
     half.custody.leave();
     let half = Arc::new(half);
     let (stuck, found) = (half.clone(), nodes.clone());
@@ -214,19 +218,20 @@ fn rescue_or_go_on(asking: bool, wakes: bool) {
         if asking && !stuck.custody.take(Barrier::Both, || unreachable!("both have fences")) {
             return;
         }
-        // SAFETY: the rescuer has taken custody, or its absence is the mutant's fault.
-        stuck.queues.with_mut(|queues| unsafe { &mut *queues }.hand_over(&stuck.shared));
+        // The rescuer has taken custody, or its absence is the mutant's fault.
+        stuck.with(|queues| queues.hand_over());
         stuck.custody.give_back();
-        let (own, mut queues) = (Shared::new(), <Local<Shipped>>::default());
-        let _ = queues.take_over(&own, &stuck.shared);
-        while let Some(node) = queues.pop(&own) {
+        let (own, mut local) = (Shared::new(), <Local<Shipped>>::default());
+        // SAFETY: this thread is the core of both parts.
+        let mut queues = unsafe { Queues::of(&mut local, &own) };
+        let _ = queues.take_over(&stuck.shared);
+        while let Some(node) = queues.pop() {
             found.ran(node);
         }
     });
     let wakes = wakes.then(|| {
         let (half, nodes) = (half.clone(), nodes.clone());
-        // SAFETY: R1: this thread owns the node until it is pushed.
-        thread::spawn(move || unsafe { half.shared.inbox.push(nodes.get(2)) })
+        thread::spawn(move || half.shared.inbox.push(nodes.get(2)))
     });
     let woken = wakes.is_some();
     let _ = half.next(&nodes);

@@ -2,21 +2,28 @@
 //! another thread cancels, dies or drops the core at the same time (`process/timer_record`).
 #![cfg(loom)]
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::counted::Ref;
+use atropos_kernel::internals::handle::Embedded;
 use atropos_kernel::internals::kernel_cx::{self, KernelCx};
 use atropos_kernel::internals::name;
 use atropos_kernel::internals::signal::node::BudgetPermit;
-use atropos_kernel::internals::timer::record::{Shipped, Steps, Target, TimerHead};
-use atropos_kernel::internals::timer::wheel::Wheel;
-use atropos_kernel::{
-    Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
+use atropos_kernel::internals::timer::record::{
+    NewTimer, Settled, StarterShare, Steps, Target, TimerHead, ToWheel, cancel, cancel_named, cancel_named_by, deliver,
+    read_named, read_named_by,
 };
-use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, spawn, with};
+use atropos_kernel::internals::timer::wheel::{TimerNode, Wheel};
+use atropos_kernel::internals::watcher::Watcher;
+use atropos_kernel::{BodyPoll, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, SpawnOptions};
+use atropos_loom::host::{Canary, Outcomes, body, core, member, spawn, with};
 use atropos_loom::{model, mutant};
+use atropos_sim::VirtualPlatform;
 use loom::thread;
 
 /// More than a tick of the wheel, in nanoseconds: a timer that starts at 0 is due by then.
@@ -66,39 +73,46 @@ fn read(cx: &Cx<'_, Letter>, counts: &Counts) -> usize {
     told
 }
 
-/// One side's pointer to a timer, on its way to another thread, with the reference that it stands
-/// for.
-struct Share(NonNull<TimerHead>);
-// SAFETY: a reference may be used by any thread that holds it.
-unsafe impl Send for Share {}
+/// A timer on its way to another thread.
+struct ToThread<T>(T);
+// SAFETY: the thread that gets the timer plays the party that has the wheel.
+unsafe impl<T> Send for ToThread<T> {}
+
+/// Creates a timer with a message to `target`.
+fn new(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary, due: u64, permit: Option<BudgetPermit>) -> NewTimer {
+    let timer = NewTimer::message(kernel_cx, Target::Pid(target), due, false, permit, Letter::Due(canary)).unwrap();
+    was_on_a_wheel(&timer);
+    timer
+}
 
 /// Creates a timer with a message to `target`, as if it had just been taken off the wheel of core
 /// 0.
-fn record(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
+fn record(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary) -> (ToWheel, StarterShare) {
     due_at(kernel_cx, target, canary, 0)
 }
 
 /// Creates a timer as [`record`] does, which is due at `due`.
-fn due_at(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
-    let timer = TimerHead::try_message(kernel_cx, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
-    was_on_a_wheel(timer);
-    // SAFETY: the timer is new, so this thread owns it.
-    assert!(unsafe { TimerHead::settle(timer, 0, false) }, "no other thread knows the timer");
-    timer
+fn due_at(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> (ToWheel, StarterShare) {
+    match new(kernel_cx, target, canary, due, None).settle(0, false) {
+        Settled::Armed(wheel, starter, None) => (wheel, starter),
+        _ => panic!("no other thread knows the timer"),
+    }
 }
 
 /// Puts a new timer on a wheel, and takes it off.
-fn was_on_a_wheel(timer: NonNull<TimerHead>) {
+fn was_on_a_wheel(timer: &TimerHead) {
     let mut wheel = Wheel::new(0);
+    // SAFETY: the pointer leads to a timer.
+    let node = unsafe { TimerNode::of(NonNull::from(timer)) };
     // SAFETY: the timer is new, and the next statement removes it.
-    unsafe { wheel.insert(TimerHead::wheel(timer), FIRST) };
+    unsafe { wheel.insert(node, FIRST) };
     // SAFETY: the statement above put the timer on this wheel.
-    unsafe { wheel.remove(TimerHead::wheel(timer)) };
+    unsafe { wheel.remove(node) };
 }
 
-fn name_of(timer: NonNull<TimerHead>) -> Reference {
-    // SAFETY: the caller holds a reference to the timer.
-    unsafe { timer.as_ref() }.reference
+/// Plays the wheel's core: fires a timer that it has taken off.
+fn fire_by<S: Steps>(timer: ToWheel, kernel_cx: &KernelCx<'_>) {
+    timer.fire::<S>().into_iter().for_each(|timer| deliver(timer, kernel_cx));
 }
 
 /// Checks the record alone: it fires on one thread and is cancelled on another.
@@ -110,41 +124,33 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     let told = counts.clone();
     let target = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, Letter>| {
         read(cx, &told);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let _ = core.run(1);
-    let timer = record(&kernel_cx::of(&kernel, &ours.pin()), target, canary);
+    let (wheel, starter) = record(&kernel_cx::of(&kernel, &ours.pin()), target, canary);
     // The model's own references: they keep a record that a mutant releases twice.
-    for _ in 0..2 {
-        let _watch = TimerHead::share(timer);
-    }
-    let fires = Share(timer);
+    let kept = [ManuallyDrop::new(starter.share()), ManuallyDrop::new(starter.share())];
+    let fires = ToThread(wheel);
     let firing = {
         let kernel = kernel.clone();
         thread::spawn(move || {
-            let Share(timer) = { fires };
+            let ToThread(timer) = { fires };
             let guard = theirs.pin();
-            // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-            unsafe { TimerHead::fire_by::<S>(timer, &kernel_cx::of(&kernel, &guard)) };
+            fire_by::<S>(timer, &kernel_cx::of(&kernel, &guard));
             drop(guard);
             theirs
         })
     };
     let guard = ours.pin();
-    // SAFETY: this thread holds the starter's reference.
-    let cancelled = unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) };
-    // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::release(timer, None) };
+    let cancelled = cancel(&starter, &kernel_cx::of(&kernel, &guard));
+    starter.release(None);
     drop(guard);
     drop(firing.join().unwrap());
     let _ = core.run(4);
     assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or returned");
     outcomes.saw(counts.got());
     assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 1));
-    for _ in 0..2 {
-        // SAFETY: the loop above acquired this reference.
-        unsafe { TimerHead::release(timer, None) };
-    }
+    kept.into_iter().map(ManuallyDrop::into_inner).for_each(|kept| kept.release(None));
     assert_eq!(kernel.nodes_used(), 0, "freed: all other references have been released");
 }
 
@@ -156,16 +162,13 @@ fn cancel_or_drop_core() {
     let core = core(&kernel, 0);
     let (canary, ends) = Canary::new();
     let nobody = Pid::new(0, 1).unwrap();
-    let shares = Share(record(&kernel_cx::of(&kernel, &theirs.pin()), nobody, canary));
+    let (_on_its_wheel, starter) = record(&kernel_cx::of(&kernel, &theirs.pin()), nobody, canary);
     let cancelling = {
         let kernel = kernel.clone();
         thread::spawn(move || {
-            let Share(timer) = { shares };
             let guard = theirs.pin();
-            // SAFETY: this thread holds the starter's reference.
-            assert!(unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) });
-            // SAFETY: this thread releases the starter's reference, once.
-            unsafe { TimerHead::release(timer, None) };
+            assert!(cancel(&starter, &kernel_cx::of(&kernel, &guard)));
+            starter.release(None);
             drop(guard);
             theirs
         })
@@ -175,7 +178,7 @@ fn cancel_or_drop_core() {
     assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "freed by the core, or by the canceller");
 }
 
-fn limited(cores: usize) -> (Arc<Kernel>, Arc<Still>) {
+fn limited(cores: usize) -> (Arc<Kernel>, Arc<VirtualPlatform>) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
     with(Options { cores, limits, ..Options::default() })
 }
@@ -191,7 +194,7 @@ fn starter(kernel: &Kernel, canary: Canary, counts: &Arc<Counts>) -> Pid {
         if read(cx, &counts) > 0 && cx.cancel_timer(timer.unwrap()).is_some() {
             counts.cancelled.fetch_add(1, Ordering::Relaxed);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     Host::new(kernel, &member(kernel)).spawn(&SpawnOptions::new(), starts).unwrap().pid
 }
@@ -218,7 +221,7 @@ fn cancel_elsewhere(outcomes: &Outcomes) {
     let starter = starter(&kernel, canary, &counts);
     let _ = one.run(1);
     Host::new(&kernel, &member(&kernel)).send(starter, Letter::Go).unwrap();
-    world.pass(TICK);
+    world.advance(TICK);
     let elsewhere = thread::spawn(move || {
         let _ = other.run(1);
         other
@@ -245,29 +248,20 @@ fn target_dies(outcomes: &Outcomes) {
             &ours,
             0,
             move |cx: &Cx<'_, Letter>| {
-                if read(cx, &told) > 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+                if read(cx, &told) > 0 { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Wait }
             },
         );
     let _ = core.run(1);
     let (canary, ends) = Canary::new();
-    let timer = TimerHead::try_message(
-        &kernel_cx::of(&kernel, &ours.pin()),
-        Target::Pid(target),
-        0,
-        false,
-        Letter::Due(canary),
-    )
-    .unwrap();
-    was_on_a_wheel(timer);
-    // SAFETY: the timer is new, so this thread owns it.
-    assert!(unsafe { TimerHead::settle(timer, 1, true) }, "no other thread knows the timer");
+    let timer = new(&kernel_cx::of(&kernel, &ours.pin()), target, canary, 0, None);
+    let Settled::Armed(wheel, starter, Some(listed)) = timer.settle(1, true) else {
+        panic!("no other thread knows the timer")
+    };
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();
-        // SAFETY: the record is on no list, and the list takes over the reference that is acquired
-        // here.
-        let listed = unsafe { name::find(&kernel, target, &guard).unwrap().watchers.push(TimerHead::share(timer)) };
-        assert!(listed.is_ok(), "the target lives");
+        let pushed = name::find(&kernel, target, &guard).unwrap().watchers.push(Watcher::Timer(listed));
+        assert!(pushed.is_ok(), "the target lives");
         host.send(target, Letter::Go).unwrap();
     }
     let dying = thread::spawn(move || {
@@ -275,10 +269,8 @@ fn target_dies(outcomes: &Outcomes) {
         core
     });
     let guard = ours.pin();
-    // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-    unsafe { TimerHead::fire(timer, &kernel_cx::of(&kernel, &guard)) };
-    // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::release(timer, None) };
+    fire_by::<Shipped>(wheel, &kernel_cx::of(&kernel, &guard));
+    starter.release(None);
     drop(guard);
     let mut core = dying.join().unwrap();
     let _ = core.run(1);
@@ -309,18 +301,18 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     // When it fires, its message is dropped, and its slot is free at once.
     let nobody = Pid::new(0, 1).unwrap();
     let ((first, ends), (second, ends_too)) = (Canary::new(), Canary::new());
-    let timer = due_at(&kernel_cx::of(&kernel, &ours.pin()), nobody, first, FIRST);
-    let name = name_of(timer);
-    // SAFETY: this thread releases the starter's reference, so that the wheel's is the only one.
-    unsafe { TimerHead::release(timer, None) };
+    let (wheel, starter) = due_at(&kernel_cx::of(&kernel, &ours.pin()), nobody, first, FIRST);
+    let name = starter.reference;
+    // The wheel's reference is the only one then.
+    starter.release(None);
     let knows = {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let guard = theirs.pin();
             let kernel_cx = kernel_cx::of(&kernel, &guard);
             let due = match does {
-                ByName::Cancels => TimerHead::cancel_named_by::<S>(name, &kernel_cx),
-                ByName::Reads => TimerHead::read_named_by::<S>(name, &kernel_cx),
+                ByName::Cancels => cancel_named_by::<S>(name, &kernel_cx),
+                ByName::Reads => read_named_by::<S>(name, &kernel_cx),
             };
             drop(guard);
             (theirs, due)
@@ -328,18 +320,15 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     };
     let guard = ours.pin();
     let kernel_cx = kernel_cx::of(&kernel, &guard);
-    // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-    unsafe { TimerHead::fire(timer, &kernel_cx) };
-    let next = due_at(&kernel_cx, nobody, second, SECOND);
+    fire_by::<Shipped>(wheel, &kernel_cx);
+    let (_on_its_wheel, next) = due_at(&kernel_cx, nobody, second, SECOND);
     let (theirs, due) = knows.join().unwrap();
     assert!(due.is_none_or(|due| due == FIRST), "the answer is about the first timer: {due:?}");
-    assert_ne!(name_of(next), name, "a name is never reused");
-    // SAFETY: the model holds references to the second timer.
-    assert!(unsafe { next.as_ref() }.is_armed(), "the second timer is unchanged");
-    assert_eq!(TimerHead::read_named(name_of(next), &kernel_cx), Some(SECOND));
-    assert_eq!(TimerHead::cancel_named(name_of(next), &kernel_cx), Some(SECOND));
-    // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::release(next, None) };
+    assert_ne!(next.reference, name, "a name is never reused");
+    assert!(next.is_armed(), "the second timer is unchanged");
+    assert_eq!(read_named(next.reference, &kernel_cx), Some(SECOND));
+    assert_eq!(cancel_named(next.reference, &kernel_cx), Some(SECOND));
+    next.release(None);
     drop(guard);
     // The wheel's core takes off the cancelled timer.
     let _ = core.run(2);
@@ -358,36 +347,26 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     let core = core(&kernel, 0);
     let (canary, ends) = Canary::new();
     let nobody = Pid::new(0, 1).unwrap();
-    let hand_of_ours = ours.pin();
-    let timer = TimerHead::try_message(
-        &kernel_cx::of(&kernel, &hand_of_ours),
-        Target::Pid(nobody),
-        FIRST,
-        false,
-        Letter::Due(canary),
-    )
-    .unwrap();
-    drop(hand_of_ours);
-    was_on_a_wheel(timer);
-    // SAFETY: the timer is new, so this thread owns it.
-    unsafe { TimerHead::counted(timer, BudgetPermit::NOT) };
-    let (name, shares) = (name_of(timer), Share(timer));
+    let guard = ours.pin();
+    let timer = new(&kernel_cx::of(&kernel, &guard), nobody, canary, FIRST, Some(BudgetPermit::NOT));
+    drop(guard);
+    let name = timer.reference;
     let meeting = thread::spawn(move || {
-        let Share(timer) = { shares };
-        // SAFETY: this thread holds both references.
-        let armed = unsafe { TimerHead::settle(timer, 0, false) };
+        let (starter, armed) = match timer.settle(0, false) {
+            Settled::Armed(_on_its_wheel, starter, _) => (starter, true),
+            Settled::Cancelled(starter) => (starter, false),
+        };
         if !armed && gives_up_both {
             // SAFETY: none. The mutant releases the wheel's reference, which it does not hold.
-            unsafe { TimerHead::release(timer, None) };
+            unsafe { Ref::from_raw(starter.as_ptr()) }.release(None);
         }
-        // SAFETY: this thread releases the starter's reference, once.
-        unsafe { TimerHead::release(timer, None) };
+        starter.release(None);
         armed
     });
     let guard = theirs.pin();
-    let due = TimerHead::cancel_named(name, &kernel_cx::of(&kernel, &guard));
+    let due = cancel_named(name, &kernel_cx::of(&kernel, &guard));
     assert_eq!(due, Some(FIRST), "the timer has not fired yet, on a wheel or in transit");
-    assert_eq!(TimerHead::cancel_named(name, &kernel_cx::of(&kernel, &guard)), None, "once");
+    assert_eq!(cancel_named(name, &kernel_cx::of(&kernel, &guard)), None, "once");
     drop(guard);
     let armed = meeting.join().unwrap();
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the message is dropped once");

@@ -6,10 +6,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::internals::reason;
 use atropos_kernel::internals::table::{FreeSlots, Table, Tombstone};
-use atropos_kernel::reclaim::{Domain, Limbo, Pool, Retired};
-use atropos_kernel::{Cx, Host, Pid, Reason, ReasonKind, Resumed, SpawnOptions};
+use atropos_kernel::reclaim::{Domain, Limbo, Pool, Retired, RetiredObject};
+use atropos_kernel::{BodyPoll, Cx, Host, Pid, Reason, ReasonKind, SpawnOptions};
 use atropos_loom::host::{Canary, body, core, flush, kernel, member, spawn};
 use atropos_loom::{model, mutant};
 use loom::thread;
@@ -61,9 +60,10 @@ fn read_or_reuse(kept: bool) {
     let mut slots = FreeSlots::new();
     let (first_reason, first_ends) = why(1);
     let (second_reason, second_ends) = why(2);
-    let first = table.claim(&mut slots).unwrap().pid;
-    table.vacate(first, first_reason);
-    table.release(first, &mut slots);
+    let slot = table.claim(&mut slots).unwrap().slot;
+    let first = slot.pid();
+    table.put_tombstone(&slot, first_reason);
+    table.release(slot, &mut slots);
     let reader = {
         let table = table.clone();
         thread::spawn(move || {
@@ -76,15 +76,13 @@ fn read_or_reuse(kept: bool) {
         })
     };
     let claim = table.claim(&mut slots).unwrap();
-    assert_eq!(claim.pid.index(), first.index(), "the model is about one slot");
-    // SAFETY: the claim's tombstone is taken out once.
-    let tombstone = unsafe { reason::of_claim(&claim) };
-    let keeper = Box::new(Keeper { retired: Retired::new(free), tombstone: tombstone.filter(|_| kept) });
-    table.vacate(claim.pid, second_reason);
-    table.release(claim.pid, &mut slots);
+    assert_eq!(claim.slot.pid().index(), first.index(), "the model is about one slot");
+    let keeper = Box::new(Keeper { retired: Retired::new(free), tombstone: claim.tombstone.filter(|_| kept) });
+    table.put_tombstone(&claim.slot, second_reason);
+    table.release(claim.slot, &mut slots);
     let mut limbo = Limbo::new();
     // SAFETY: the slot no longer leads to the keeper, and it is retired once.
-    unsafe { limbo.retire(std::ptr::NonNull::from(Box::leak(keeper)).cast()) };
+    limbo.retire(unsafe { RetiredObject::new(std::ptr::NonNull::from(Box::leak(keeper)).cast()) });
     limbo.hand_on(&deaths, None);
     flush(&deaths);
     drop(reader.join().unwrap());
@@ -108,14 +106,14 @@ fn kernel_reuse() {
     let spawner = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, ()>| {
         if cx.receive().is_some() {
             let mut reason = reasons.take();
-            let dies = body(move |_: &Cx<'_, ()>| Resumed::Exit(reason.take().unwrap()));
+            let dies = body(move |_: &Cx<'_, ()>| BodyPoll::Exit(reason.take().unwrap()));
             let spawned = cx.spawn(&SpawnOptions::new(), dies).unwrap().pid;
             *pid.lock().unwrap() = Some(spawned);
         }
-        Resumed::Wait
+        BodyPoll::Wait
     });
     let mut reason = Some(reason);
-    let first = spawn(&kernel, &ours, 0, move |_: &Cx<'_, ()>| Resumed::Exit(reason.take().unwrap()));
+    let first = spawn(&kernel, &ours, 0, move |_: &Cx<'_, ()>| BodyPoll::Exit(reason.take().unwrap()));
     let _ = core.run(4);
     Host::new(&kernel, &ours).send(spawner, ()).unwrap();
     let reader = {

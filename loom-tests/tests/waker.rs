@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering as Plain;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::internals::waker::{self, Orders, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::waker::{self, Orders};
 use atropos_kernel::internals::{life, name};
-use atropos_kernel::{Core, Cx, Host, Kernel, Pid, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Core, Cx, Host, Kernel, Pid, Reason};
 use atropos_loom::host::{Canary, core, kernel, member, spawn};
 use atropos_loom::{model, mutant};
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -31,12 +32,14 @@ fn woken<O: Orders>(kernel: &Kernel, core: &mut Core, mut then: impl FnMut() + S
         } else {
             then();
         }
-        if cx.receive().is_some() { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+        if cx.receive().is_some() { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Wait }
     });
     let _ = core.run(2);
     drop(held.lock().unwrap().take());
     let guard = ours.pin();
-    let waker = waker::of_by::<O>(name::find(kernel, pid, &guard).unwrap());
+    let process = name::find(kernel, pid, &guard).unwrap();
+    // SAFETY: the process is in the table of a kernel that exists.
+    let waker = unsafe { waker::of_by::<O>(process) };
     drop(guard);
     (pid, waker)
 }

@@ -4,7 +4,9 @@
 
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::list::{Chain, Closed, Linked, Links, List, Orders, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::handle::Handle;
+use atropos_kernel::internals::list::{Chain, Linked, Links, List, Orders};
 use atropos_kernel::internals::sweep_list::SweepList;
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
@@ -23,7 +25,8 @@ struct Record {
     downs: AtomicUsize,
 }
 
-impl Linked for Record {
+// SAFETY: the links are a field of the record.
+unsafe impl Linked for Record {
     fn place(&self) -> &Links<Self> {
         &self.place
     }
@@ -38,14 +41,40 @@ fn record(owner: usize) -> Arc<Record> {
     })
 }
 
-fn raw(record: &Arc<Record>) -> NonNull<Record> {
-    NonNull::from(&**record)
+/// The right to put a record on a list. It does not keep the record, so that a list may drop it.
+#[derive(Debug, PartialEq)]
+struct Listed(NonNull<Record>);
+
+// SAFETY: the model keeps every record to its end, and its fields are atomic, or checked by loom.
+unsafe impl Send for Listed {}
+
+impl Listed {
+    fn record(&self) -> &Record {
+        // SAFETY: the model keeps every record to its end.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+// SAFETY: the model makes one of each record, and keeps every record to its end.
+unsafe impl Handle for Listed {
+    type Record = Record;
+
+    fn into_raw(self) -> NonNull<Record> {
+        self.0
+    }
+
+    unsafe fn from_raw(record: NonNull<Record>) -> Self {
+        Self(record)
+    }
+}
+
+fn listed(record: &Arc<Record>) -> Listed {
+    Listed(NonNull::from(&**record))
 }
 
 /// Handles a record as a death does: one DOWN, unless the record was cancelled.
-fn fire(record: NonNull<Record>) {
-    // SAFETY: the model keeps every record to its end.
-    let record = unsafe { record.as_ref() };
+fn fire(listed: Listed) {
+    let record = listed.record();
     // SAFETY: the owner was written before the record was pushed; loom checks that.
     record.owner.with(|owner| unsafe { assert!(*owner < 10) });
     if record.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -53,20 +82,19 @@ fn fire(record: NonNull<Record>) {
     }
 }
 
-fn close<O: Orders>(list: &List<Record, O>) {
+fn close<O: Orders>(list: &List<Listed, O>) {
     list.close().for_each(fire);
 }
 
 /// Two watchers register while the target dies: a record on the list is fired once; a refused
 /// record stays with its owner.
 fn register_or_die<O: Orders>() {
-    let list = Arc::new(List::<Record, O>::new());
+    let list = Arc::new(List::<Listed, O>::new());
     let watchers: Vec<_> = (0..2)
         .map(|number| {
             let (list, record) = (list.clone(), record(number));
             thread::spawn(move || {
-                // SAFETY: the record is new, and is kept to the model's end.
-                let pushed = unsafe { list.push(raw(&record)) };
+                let pushed = list.push(listed(&record)).is_ok();
                 (record, pushed)
             })
         })
@@ -75,18 +103,17 @@ fn register_or_die<O: Orders>() {
     for watcher in watchers {
         let (record, pushed) = watcher.join().unwrap();
         let downs = record.downs.load(Ordering::Relaxed);
-        assert_eq!(downs, usize::from(pushed == Ok(())), "exactly one DOWN for a registered watcher");
+        assert_eq!(downs, usize::from(pushed), "exactly one DOWN for a registered watcher");
     }
 }
 
 /// Three monitors; the watcher cancels two and so sweeps, while the target dies. The third is fired
 /// once, by the death or by the sweep. Each cancelled one is fired or cancelled.
 fn sweep_or_die(fire_what_is_left: bool) {
-    let roll = Arc::new(SweepList::<Record>::new());
+    let roll = Arc::new(SweepList::<Listed>::new());
     let records: Vec<_> = (0..3).map(record).collect();
     for record in &records {
-        // SAFETY: the record is new, and is kept to the model's end.
-        assert_eq!(unsafe { roll.push(raw(record)) }, Ok(()));
+        assert!(roll.push(listed(record)).is_ok());
     }
     let (dying, kept) = (roll.clone(), records.clone());
     let target = thread::spawn(move || {
@@ -96,9 +123,8 @@ fn sweep_or_die(fire_what_is_left: bool) {
     for record in &records[..2] {
         let armed = record.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire);
         if armed.is_ok() {
-            // SAFETY: the model keeps every record to its end.
-            let live = |record: NonNull<Record>| unsafe { record.as_ref() }.state.load(Ordering::Relaxed) == ARMED;
-            let orphaned = roll.cancelled(live, |_| {});
+            let live = |listed: &Listed| listed.record().state.load(Ordering::Relaxed) == ARMED;
+            let orphaned = roll.cancelled(live, drop);
             if fire_what_is_left {
                 orphaned.for_each(fire);
             } else {
@@ -117,14 +143,12 @@ fn sweep_or_die(fire_what_is_left: bool) {
 /// A monitor is added while the cancellation of another one sweeps: the new one is on the list
 /// afterwards.
 fn register_or_sweep() {
-    let list = Arc::new(List::<Record>::new());
+    let list = Arc::new(List::<Listed>::new());
     let old = record(0);
-    // SAFETY: the record is new, and is kept to the model's end.
-    assert_eq!(unsafe { list.push(raw(&old)) }, Ok(()));
+    assert!(list.push(listed(&old)).is_ok());
     let (other, new) = (list.clone(), record(1));
     let adder = thread::spawn(move || {
-        // SAFETY: the record is new, and is kept to the model's end.
-        assert_eq!(unsafe { other.push(raw(&new)) }, Ok(()));
+        assert!(other.push(listed(&new)).is_ok());
         new
     });
     let taken = list.take();
@@ -149,9 +173,8 @@ fn protocol() {
     model("watchers: register, register, die", None, register_or_die::<Shipped>);
     model("watchers: cancel, cancel and sweep, die", None, || sweep_or_die(true));
     model("watchers: register, sweep", None, register_or_sweep);
-    let empty: Chain<Record> = Chain::empty();
+    let empty: Chain<Listed> = Chain::empty();
     assert_eq!(empty.count(), 0);
-    let _: Closed = Closed;
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub struct Applications {
     known: Vec<Application>,
     /// The applications that are up, in start order.
     running: Vec<ApplicationName>,
-    at_once: Vec<ApplicationName>,
+    on_boot: Vec<ApplicationName>,
 }
 
 /// The message type of the manager.
@@ -158,8 +158,8 @@ impl Applications {
 
     /// Starts this application and its dependencies when the manager starts. If one of them fails,
     /// so does the manager's start.
-    pub fn and_start(mut self, name: impl Into<ApplicationName>) -> Self {
-        self.at_once.push(name.into());
+    pub fn start_on_boot(mut self, name: impl Into<ApplicationName>) -> Self {
+        self.on_boot.push(name.into());
         self
     }
 
@@ -277,7 +277,7 @@ impl Server for Applications {
     type Message = Request;
 
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request>, InitError> {
-        for name in core::mem::take(&mut self.at_once) {
+        for name in core::mem::take(&mut self.on_boot) {
             if let Err(error) = self.start(name, cx).await {
                 self.stop_all(cx).await;
                 return Err(InitError::Stop(Reason::value(error)));
@@ -309,7 +309,7 @@ impl Server for Applications {
 
     async fn down(&mut self, down: Down, _: ServerCx<'_, Self>) -> Next<Request> {
         let ended = |application: &&mut Application| {
-            application.top.is_some_and(|(top, monitor)| pid_of(&down.object) == Some(top) && monitor == down.reference)
+            application.top.is_some_and(|(top, monitor)| pid_of(&down.target) == Some(top) && monitor == down.reference)
         };
         let Some(application) = self.known.iter_mut().find(ended) else { return Next::Wait };
         application.top = None;

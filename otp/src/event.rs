@@ -147,7 +147,7 @@ impl<E: Send + 'static> EventManager<E> {
     }
 
     async fn notify(&mut self, event: E, cx: ServerCx<'_, Self>) {
-        let event = cx.with(|cx| cx.hold(event));
+        let event = cx.with(|cx| cx.catch_drop(event));
         let mut place = 0;
         while let Some(entry) = self.entries.get_mut(place) {
             let why = match cx.with(|cx| cx.catch_panic(|| entry.handler.event(&event))) {
@@ -189,7 +189,7 @@ impl<E: Send + 'static> EventManager<E> {
         cx: ServerCx<'_, Self>,
     ) -> Result<(), AddError> {
         // Held first, so that a handler that is refused is dropped inside `catch_panic`.
-        let handler = cx.with(|cx| cx.hold(handler));
+        let handler = cx.with(|cx| cx.catch_drop(handler));
         if self.place(&id).is_some() {
             return Err(AddError::Taken);
         }
@@ -219,7 +219,7 @@ impl<E: Send + 'static> EventManager<E> {
                 let swapped = if may {
                     self.add(new, handler, None, cx).is_ok()
                 } else {
-                    cx.with(|cx| cx.let_go(handler));
+                    cx.with(|cx| cx.drop_caught(handler));
                     false
                 };
                 reply.send(swapped);
@@ -251,7 +251,7 @@ impl<E: Send + 'static> Server for EventManager<E> {
     }
 
     fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
-        let pid = pid_of(&down.object);
+        let pid = pid_of(&down.target);
         let of = |entry: &Entry<E>| {
             entry.supervised.as_ref().is_some_and(|(who, monitor, _)| Some(*who) == pid && *monitor == down.reference)
         };

@@ -198,7 +198,7 @@ impl<G: Key> ProcessGroups<G> {
     }
 
     /// Removes the link and monitor of a process that is in no group.
-    fn let_go(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
+    fn release_if_unused(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         if self.first_joined(pid, None).is_none()
             && let Some(tie) = self.members.remove(&pid)
         {
@@ -212,7 +212,7 @@ impl<G: Key> ProcessGroups<G> {
         for pid in pids {
             if let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
                 self.take_out(pid, &group, turn);
-                self.let_go(pid, cx);
+                self.release_if_unused(pid, cx);
                 left.push(pid);
             }
             yield_if_exhausted(cx.context()).await;
@@ -234,7 +234,7 @@ impl<G: Key> ProcessGroups<G> {
             }
             self.tell(MembershipChange::Left(group, left), cx).await;
         }
-        self.let_go(pid, cx);
+        self.release_if_unused(pid, cx);
     }
 
     async fn members(&mut self, group: &G, cx: ServerCx<'_, Self>) -> Vec<Pid> {
@@ -318,7 +318,7 @@ impl<G: Key> Server for ProcessGroups<G> {
     }
 
     async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<Request<G>> {
-        let Some(pid) = pid_of(&down.object) else { return Next::Wait };
+        let Some(pid) = pid_of(&down.target) else { return Next::Wait };
         if self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference) {
             self.died(pid, cx).await;
         }

@@ -15,6 +15,8 @@
 //! | calls between processes, and collections of open requests | [`call`] |
 //! | starting a process and waiting for its acknowledgement | [`start`] |
 //! | reports of supervisors and servers | [`report`] |
+//! | words of a child specification; limits of restarts | `spec`, `restart_intensity` |
+//! | errors of starts | `error` |
 //! | selective receive; panics of callbacks | `wait`, `catch_unwind` |
 //!
 //! Everything here is an ordinary process that waits in its own mailbox. Whatever a callback does
@@ -29,11 +31,14 @@ extern crate alloc;
 pub mod application;
 pub mod call;
 mod catch_unwind;
+mod error;
 pub mod event;
 pub mod group;
 pub mod registry;
 pub mod report;
+mod restart_intensity;
 pub mod server;
+mod spec;
 pub mod start;
 pub mod statem;
 pub mod supervisor;
@@ -43,12 +48,12 @@ mod wait;
 pub use atropos_kernel::{NoReply, Reply, ReplyFuture};
 pub use call::{CallError, PendingCall, RequestSet};
 pub use report::{Offender, Report, ReportHook};
-pub use server::{InitError, Next, Server, ServerCx, ServerName, ServerRef, Starting};
-pub use start::{InitSender, StartError};
+pub use server::{InitError, Next, Server, ServerCx, ServerName, ServerRef};
+pub use start::{InitSender, StartError, StartFuture};
 pub use statem::{EnterActions, Event, MachineCx, StateMachine, Transition};
 pub use supervisor::{
-    AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildStarter, ChildState, ControlError, Counts,
-    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, RestartHistory, Shutdown, SpecError,
-    StartChildError, StartedChild, Strategy, Supervisor, SupervisorRef,
+    AutoShutdown, Backoff, ChildCounts, ChildId, ChildInfo, ChildKind, ChildSpec, ChildStarter, ChildState,
+    ControlError, DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, RestartHistory, Shutdown,
+    SpecError, StartChildError, StartedChild, Strategy, Supervisor, SupervisorRef,
 };
 pub use task::{Task, TaskSupervisor};

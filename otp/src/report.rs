@@ -9,8 +9,8 @@ use core::fmt;
 
 use atropos_kernel::{Context, Pid, Reason};
 
-use crate::start::StartError;
-use crate::supervisor::{ChildId, ChildKind, Restart, Shutdown};
+use crate::error::StartError;
+use crate::spec::{ChildId, ChildKind, Restart, Shutdown};
 
 /// The child that a supervisor's report is about.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -16,19 +16,17 @@
 //! A start begins when its future is first polled. If the future is dropped before it resolves, the
 //! start is undone (`Undo`): the process is ended, and no monitor or DOWN of it is left.
 
-use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::Poll;
+use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
 use atropos_kernel::task::IntoReason;
 use atropos_kernel::{
-    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, Reply, ReplyFuture, SpawnError,
-    SpawnOptions, reply,
+    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, Reply, ReplyFuture, SpawnError, SpawnOptions, reply,
 };
 
-use crate::supervisor::SpecError;
+pub use crate::error::StartError;
 use crate::wait::{Deadline, KILL_TIMEOUT, end_of};
 
 /// The acknowledgement of a child's start.
@@ -77,73 +75,22 @@ impl InitSender {
     }
 }
 
-/// The reason why a process could not be started. Nothing of it is left.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The start function, or the process itself, returned this error.
-    Refused(Reason),
-    /// The start function panicked, or the process exited before it was up.
-    Crashed(Reason),
-    /// It was not up in time, and was killed.
-    TimedOut,
-    /// Another process has its name.
-    AlreadyStarted(Pid),
-    /// The process could not be spawned.
-    Spawn(SpawnError),
-    /// The supervisor's child specification is refused.
-    Spec(SpecError),
-}
+/// The future of a start from the host. It resolves to `true` if the process is up, and to `false`
+/// if `init` returned `ignore`.
+#[derive(Debug)]
+#[must_use = "await it to learn whether the process is up"]
+pub struct StartFuture(pub(crate) ReplyFuture<InitAck>);
 
-impl StartError {
-    /// Returns the reason with which another process exits because of this error.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Refused(reason) | Self::Crashed(reason) => reason.clone(),
-            other => Reason::value(other.clone()),
-        }
-    }
+impl Future for StartFuture {
+    type Output = Result<bool, StartError>;
 
-    /// Converts the error of a spawn under a name; if the name is in use, returns the process that
-    /// has it.
-    pub(crate) fn of_spawn<M: Send + 'static>(error: SpawnError, cx: &Context<M>, name: Option<&str>) -> Self {
-        match (error, name.and_then(|name| cx.whereis(name))) {
-            (SpawnError::Name(RegisterError::InUse), Some(pid)) => Self::AlreadyStarted(pid),
-            _ => Self::Spawn(error),
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(reason) => write!(f, "the start was refused: {reason}"),
-            Self::Crashed(reason) => write!(f, "the process exited before it was up: {reason}"),
-            Self::TimedOut => f.write_str("the process was not up in time"),
-            Self::AlreadyStarted(pid) => write!(f, "{pid} has the name already"),
-            Self::Spawn(error) => write!(f, "{error}"),
-            Self::Spec(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl core::error::Error for StartError {}
-
-impl From<SpawnError> for StartError {
-    fn from(error: SpawnError) -> Self {
-        Self::Spawn(error)
-    }
-}
-
-impl From<NoMemory> for StartError {
-    fn from(_: NoMemory) -> Self {
-        Self::Spawn(SpawnError::NoMemory)
-    }
-}
-
-impl From<SpecError> for StartError {
-    fn from(error: SpecError) -> Self {
-        Self::Spec(error)
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(task).map(|said| match said {
+            Ok(InitAck::Up) => Ok(true),
+            Ok(InitAck::Ignore) => Ok(false),
+            Ok(InitAck::Failed(reason)) => Err(StartError::Refused(reason)),
+            Err(_) => Err(StartError::Crashed(Reason::NOPROC)),
+        })
     }
 }
 

@@ -12,7 +12,7 @@
 //!   `join_all`, `try_join_all` and `shutdown` consume the task, so its value would be unreachable.
 //!   [`Task::wait`] only borrows it and may be cancelled.
 //! - **K3, a dropped task keeps running**, linked as it was (Elixir's stays linked with its owner),
-//!   and its value is dropped. [`Task::abandon`] unlinks it.
+//!   and its value is dropped. [`Task::detach`] unlinks it.
 //! - **K4, the value takes precedence.** A value that was sent is never lost to the exit that
 //!   follows it, to a timeout, or to a `shutdown`.
 //!
@@ -34,8 +34,8 @@ use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Context, ExitInfo, NoMemory, Pid, PreparedWatch, Reason, Reply, ReplyFuture, SpawnError, SpawnOptions, WatchError,
-    reply,
+    CatchDrop, Context, ExitInfo, NoMemory, Pid, PreparedWatch, Reason, Reply, ReplyFuture, SpawnError, SpawnOptions,
+    WatchError, reply,
 };
 
 use crate::call::CallError;
@@ -48,8 +48,9 @@ use crate::wait::{Deadline, KILL_TIMEOUT, yield_if_exhausted};
 #[must_use = "join the task for its value, or `abandon` it"]
 pub struct Task<T> {
     pid: Pid,
-    /// The future of the value; `None` after it has resolved.
-    answer: Option<ReplyFuture<T>>,
+    /// The future of the value; `None` after it has resolved. A panic of the destructor of a value
+    /// that was not taken is caught.
+    answer: Option<CatchDrop<ReplyFuture<T>>>,
     end: ReplyFuture<ExitInfo>,
     /// The exit reason, when it is known.
     ended: Option<Reason>,
@@ -72,7 +73,10 @@ impl Prepared {
         pid: Pid,
         answer: ReplyFuture<T>,
     ) -> Result<Task<T>, WatchError> {
-        cx.with(|cx| cx.install_watch(pid, self.0))?;
+        let answer = cx.with(|cx| {
+            cx.install_watch(pid, self.0)?;
+            Ok(cx.catch_drop(answer))
+        })?;
         Ok(Task { pid, answer: Some(answer), end: self.1, ended: None })
     }
 }
@@ -135,7 +139,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     fn poll_value(&mut self, task: &mut TaskContext<'_>) -> Option<T> {
-        let Poll::Ready(said) = Pin::new(self.answer.as_mut()?).poll(task) else { return None };
+        let Poll::Ready(said) = Pin::new(&mut **self.answer.as_mut()?).poll(task) else { return None };
         self.answer = None;
         said.ok()
     }
@@ -226,10 +230,11 @@ impl<T: Send + 'static> Task<T> {
         yield_if_exhausted(cx).await;
         while let Some(joining) = left.pop_front() {
             let within = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
-            results.push(joining.join(within).await);
+            let result = joining.join(within).await;
+            results.push(cx.with(|cx| cx.catch_drop(result)));
             yield_if_exhausted(cx).await;
         }
-        results
+        results.into_iter().map(CatchDrop::into_inner).collect()
     }
 
     /// Waits for all tasks, or for the first that exits without a value: then returns its error at
@@ -240,7 +245,7 @@ impl<T: Send + 'static> Task<T> {
         tasks: Vec<Self>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<T>, CallError> {
-        let mut values: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
+        let mut values: Vec<Option<CatchDrop<T>>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<_> = tasks.into_iter().enumerate().map(|(n, task)| (n, Joining::new(cx, task))).collect();
         // W1: the list may be empty.
         yield_if_exhausted(cx).await;
@@ -255,7 +260,7 @@ impl<T: Send + 'static> Task<T> {
                     Poll::Pending => next += 1,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Ready(Ok(value)) => {
-                        values[*place] = Some(value);
+                        values[*place] = Some(cx.with(|cx| cx.catch_drop(value)));
                         joining.task = None;
                         left.swap_remove(next);
                     }
@@ -267,7 +272,7 @@ impl<T: Send + 'static> Task<T> {
             alarm.poll_rung(task, false).map(|()| Err(CallError::TimedOut))
         })
         .await?;
-        Ok(values.into_iter().flatten().collect())
+        Ok(values.into_iter().flatten().map(CatchDrop::into_inner).collect())
     }
 
     /// Shuts the task down: sends it `shutdown`, kills it after `within`, and waits for its exit.
@@ -300,7 +305,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Unlinks the task and lets it run; its value is dropped.
-    pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
+    pub fn detach<M: Send + 'static>(self, cx: &Context<M>) {
         cx.unlink(self.pid);
     }
 }

@@ -19,7 +19,7 @@ use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Context, Cursor, Listener, MonitorTarget, Peek, Pid, Reason, Received, Reference, Search, TimerError,
+    Context, Cursor, Listener, MonitorTarget, Peek, Pid, Reason, Received, Reference, SearchResult, TimerError,
 };
 
 /// The time to wait for a killed process: a body that never yields does not hang the process that
@@ -146,10 +146,10 @@ where
         return Poll::Pending;
     }
     match cx.with(|cx| cx.search(cursor, wanted)) {
-        Search::Found(received) => Poll::Ready(Some(received)),
-        Search::Nothing => Poll::Ready(None),
+        SearchResult::Found(received) => Poll::Ready(Some(received)),
+        SearchResult::Nothing => Poll::Ready(None),
         // The reductions are used up.
-        Search::Unfinished => cx.poll_proceed(task).map(|()| None),
+        SearchResult::Unfinished => cx.poll_proceed(task).map(|()| None),
     }
 }
 
@@ -211,8 +211,8 @@ pub(crate) async fn yield_if_exhausted<M: Send + 'static>(cx: &Context<M>) {
 }
 
 /// Returns the process that a DOWN is about.
-pub(crate) fn pid_of(object: &MonitorTarget) -> Option<Pid> {
-    match object {
+pub(crate) fn pid_of(target: &MonitorTarget) -> Option<Pid> {
+    match target {
         MonitorTarget::Pid(pid) => Some(*pid),
         MonitorTarget::Name(_) => None,
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply, SendError};
-use atropos_otp::server::MailPolicy;
+use atropos_otp::server::MailboxPolicy;
 use atropos_otp::{Backoff, CallError, InitError, Intensity, Next, Server, ServerCx, Supervisor};
 use common::{Bed, Told, Yard, boom, crash, lock};
 
@@ -82,7 +82,7 @@ fn fragile(log: &Log, fails: Option<u32>, wants: Wants) -> (Fragile, impl FnMut(
     (make(), make)
 }
 
-fn scene(mail: MailPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>) {
+fn scene(mail: MailboxPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>) {
     let (mut bed, log) = (Bed::new(2, 1), Log::default());
     let inner = log.clone();
     let born = bed.run(move |cx: Context<()>| async move {
@@ -96,7 +96,10 @@ fn scene(mail: MailPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallE
         cx.sleep(Duration::from_millis(10)).await;
         assert_eq!(cx.whereis("address"), Some(server.pid()), "the address survives the crash");
         let born = server.call(&cx, Ask::Born).await;
-        assert_eq!(server.statistics(&cx).await.expect("alive").rebirths + 1, u64::from(born.clone().expect("alive")));
+        assert_eq!(
+            server.statistics(&cx).await.expect("alive").restarts_in_place + 1,
+            u64::from(born.clone().expect("alive"))
+        );
         born
     });
     let log = lock(&log).clone();
@@ -105,14 +108,14 @@ fn scene(mail: MailPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallE
 
 #[test]
 fn reborn_with_the_mail_dropped() {
-    let (log, born) = scene(MailPolicy::Drop, nothing);
+    let (log, born) = scene(MailboxPolicy::Drop, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2"]);
     assert_eq!(born, Ok(2));
 }
 
 #[test]
 fn reborn_with_the_mail_kept_and_the_poison_skipped() {
-    let (log, born) = scene(MailPolicy::SkipPoison, nothing);
+    let (log, born) = scene(MailboxPolicy::SkipPoison, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2", "2"]);
     assert_eq!(born, Ok(2));
 }
@@ -133,14 +136,14 @@ const ALL_MAIL_KEPT: [&str; 10] = [
 
 #[test]
 fn reborn_with_all_mail_kept() {
-    let (log, born) = scene(MailPolicy::Keep(copy), nothing);
+    let (log, born) = scene(MailboxPolicy::Keep(copy), nothing);
     assert_eq!(log, ALL_MAIL_KEPT);
     assert_eq!(born, Ok(3));
 }
 
 #[test]
 fn continue_message_of_init_comes_before_the_poison_message() {
-    let (log, born) = scene(MailPolicy::Keep(copy), |born| Some(Ask::Note(100 + born)));
+    let (log, born) = scene(MailboxPolicy::Keep(copy), |born| Some(Ask::Note(100 + born)));
     let expected = [
         "init 1",
         "101",
@@ -162,7 +165,7 @@ fn continue_message_of_init_comes_before_the_poison_message() {
 
 #[test]
 fn crash_on_the_continue_message_keeps_the_poison_message() {
-    let (log, born) = scene(MailPolicy::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
+    let (log, born) = scene(MailboxPolicy::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
     assert_eq!(log, ALL_MAIL_KEPT);
     assert_eq!(born, Ok(3));
 }
@@ -175,8 +178,12 @@ fn too_many_restarts_in_place_or_a_failed_init_end_the_server() {
         let ended = bed.run(move |cx: Context<()>| async move {
             let (first, make) = fragile(&inner, fails, nothing);
             let intensity = Intensity::within(3, Duration::from_secs(5));
-            let server =
-                first.start().restart_in_place(make, MailPolicy::SkipPoison, intensity).start(&cx).await.expect("up");
+            let server = first
+                .start()
+                .restart_in_place(make, MailboxPolicy::SkipPoison, intensity)
+                .start(&cx)
+                .await
+                .expect("up");
             for _ in 0..10 {
                 let _ = server.cast(&cx, Ask::Panic(100));
             }

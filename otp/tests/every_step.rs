@@ -1,7 +1,7 @@
 //! A fault-injection test over every scheduling step. In a small working supervision tree, the
 //! owner, each supervisor and each child is killed (or sent another exit signal) at each scheduling
 //! step in turn. Afterwards no orphan is left, no child is missing, and no process waits for a
-//! signal that was lost. No threads, virtual time: a step is one slice of one virtual core.
+//! signal that was lost. No threads, virtual time: a step is one slice of one simulated core.
 
 mod common;
 

@@ -83,7 +83,7 @@ impl Server for Desk {
     }
 
     async fn down(&mut self, down: Down, _: ServerCx<'_, Self>) -> Next<Ask> {
-        let MonitorTarget::Pid(_) = down.object else { unreachable!("by pid") };
+        let MonitorTarget::Pid(_) = down.target else { unreachable!("by pid") };
         self.note(format!("down {}", down.reason));
         Next::Wait
     }
@@ -167,7 +167,7 @@ fn replies_can_be_deferred_and_collected() {
         assert_eq!(calls.len(), 10);
         let (label, timeout) = calls.next(&cx, Duration::from_secs(1)).await.expect("there are open requests");
         assert_eq!((label, timeout), (None, Err(CallError::TimedOut)));
-        calls.renew();
+        calls.reset_deadline();
         // They reply in another order; one dies instead, one stays silent.
         for n in (0..8).rev() {
             desks[n].cast(&cx, Ask::Add(n as u64)).expect("alive");

@@ -16,14 +16,12 @@
 //! - **G2.** A core that its own thread did not drop is never dropped: after a failure another
 //!   thread's stack, which is never unwound, may hold guards and processes of the same kernel.
 
-use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, Reason, RunOutcome};
+use atropos_sim::{Environment, LeakOnPanic, Leaks, SimPlatform};
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::thread::{self, JoinHandle, Thread};
 
@@ -35,15 +33,6 @@ pub fn random(below: usize) -> usize {
 /// Returns `true` with a probability of one in `of`.
 pub fn chance(of: usize) -> bool {
     random(of) == 0
-}
-
-shuttle::thread_local! {
-    static HERE: CurrentSlot = Cell::new(std::ptr::null());
-}
-
-fn current_slot() -> *const CurrentSlot {
-    // The thread-local value is boxed, and lives until the thread ends.
-    HERE.with(std::ptr::from_ref)
 }
 
 /// The thread of one core.
@@ -76,7 +65,7 @@ impl State {
     }
 }
 
-/// The platform of a web.
+/// The environment of a web: virtual time, and wakes that unpark threads.
 #[derive(Debug)]
 struct Clockwork {
     now: AtomicU64,
@@ -131,8 +120,7 @@ impl Clockwork {
     }
 }
 
-// SAFETY: `current_slot` is a thread-local of shuttle's, so each of its threads has its own.
-unsafe impl Platform for Clockwork {
+impl Environment for Clockwork {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -143,30 +131,15 @@ unsafe impl Platform for Clockwork {
             thread.unpark();
         }
     }
-
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
-}
-
-/// A core that its own thread drops, or that is never dropped (G2).
-struct Driven(ManuallyDrop<Core>);
-
-impl Drop for Driven {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the core is dropped only here, and not used afterwards (G2).
-            unsafe { ManuallyDrop::drop(&mut self.0) };
-        }
-    }
 }
 
 fn drive(kernel: Arc<Kernel>, clock: &Clockwork, id: usize) {
     // The thread is recorded before it sleeps, so that a waker finds it (G1).
     clock.state().drivers[id].thread = Some(thread::current());
-    let mut core = Driven(ManuallyDrop::new(Core::new(kernel, id)));
+    // A core of a failed web is leaked (G2).
+    let mut core = LeakOnPanic::new(Core::new(kernel, id));
     loop {
-        match core.0.run(1 + random(4) as u32) {
+        match core.run(1 + random(4) as u32) {
             RunOutcome::Worked => {}
             RunOutcome::Idle { until } => {
                 if !clock.sleep(id, until) {
@@ -181,7 +154,7 @@ fn drive(kernel: Arc<Kernel>, clock: &Clockwork, id: usize) {
 #[derive(Debug)]
 pub struct Guest {
     kernel: Arc<Kernel>,
-    clock: Arc<Clockwork>,
+    clock: Arc<SimPlatform<Clockwork>>,
     participant: Participant,
 }
 
@@ -230,7 +203,7 @@ impl Ground {
             hosts: 0,
             over: false,
         };
-        let clock = Arc::new(Clockwork { now: AtomicU64::new(0), state: Mutex::new(state) });
+        let clock = Arc::new(SimPlatform::new(Clockwork { now: AtomicU64::new(0), state: Mutex::new(state) }));
         // A limit that is not reached. It makes the kernel count its nodes, so that a leak shows.
         let limits = Limits { processes, nodes: 1 << 20, ..Limits::default() };
         let options = Options { cores, limits, seed: random(1 << 20) as u64, ..Options::default() };
@@ -321,8 +294,7 @@ impl Ground {
             participant.flush();
         }
         drop(participant);
-        assert_eq!(kernel.process_count(), 0, "the kernel counts processes that do not exist");
-        assert_eq!(kernel.nodes_used(), 0, "signals, links, monitors or timers have leaked");
+        assert_eq!(Leaks::check(&kernel), Ok(()), "nothing of the dead processes is left");
         assert_eq!(Arc::strong_count(&kernel), 1, "a reference to the kernel is left");
         drop(kernel);
         assert_eq!(Arc::strong_count(&clock), 1, "a reference to the platform is left");

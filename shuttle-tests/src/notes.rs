@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, TryLockError};
 
-use atropos_kernel::{Body, Cx, Reason, ReasonKind, Resumed};
+use atropos_kernel::{Body, BodyPoll, Cx, Reason, ReasonKind};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
 /// A value that the threads of a web share, invisible to shuttle.
@@ -171,10 +171,10 @@ struct Closure<F, M> {
     takes: std::marker::PhantomData<fn(M)>,
 }
 
-impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body for Closure<F, M> {
+impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static> Body for Closure<F, M> {
     type Message = M;
 
-    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, M>) -> BodyPoll {
         self.life.check();
         let resumed = (self.step)(cx);
         self.life.check();
@@ -185,7 +185,7 @@ impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body f
 /// Returns a body that runs `step` each time it is resumed, with a life of its own.
 pub fn body<M: Send + 'static>(
     life: Life,
-    step: impl FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
+    step: impl FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static,
 ) -> impl Body<Message = M> {
     Closure { step, life, takes: std::marker::PhantomData }
 }

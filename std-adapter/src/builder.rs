@@ -12,10 +12,11 @@ use crate::blocking::Pool;
 use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
 use crate::dump::{SignalDump, StallHook};
 use crate::fork::Born;
+use crate::handle::{Handle, Inner};
 use crate::lease::{self, Lease};
 use crate::platform::ThreadPlatform;
 use crate::roots::Roots;
-use crate::runtime::{Handle, Inner, Runtime};
+use crate::runtime::Runtime;
 use crate::shutdown::{Ending, Observers};
 use crate::watchdog::{LongSlice, Report, Watchdog};
 use crate::{epoch_participant, worker};
@@ -74,8 +75,15 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
+impl Runtime {
+    /// Returns a builder with the default settings.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_CORES));
         Self {
             options: Options { cores, ..Options::default() },

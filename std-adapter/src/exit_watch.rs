@@ -7,7 +7,7 @@
 //! When the callback runs, the teardown of the process is complete: its body and everything that
 //! the body held are dropped, its name is free, it accepts no message and no completion, and its
 //! links and monitors have been signalled. The value that it returned, if any
-//! ([`Returned`](crate::Returned)), is in the outcome, for any number of watchers.
+//! ([`WithResult`](crate::WithResult)), is in the outcome, for any number of watchers.
 //!
 //! Everything that can fail is done before a process is watched. With [`Handle::prepare_on_exit`]
 //! this is done even before the process exists, so that no process is left unwatched because a
@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use atropos_kernel::{ExitInfo, NoMemory, Pid, PreparedWatch, Reason, WatchStatus};
 
 use crate::callbacks::NoThread;
-use crate::runtime::Handle;
+use crate::handle::Handle;
 
 /// The end of a process, as its watchers see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,16 +183,16 @@ impl ExitWatch {
     }
 
     /// Cancels the watch, unless the runtime belongs to the parent of a forked program.
-    pub(crate) fn withdraw_if_there(&self) {
+    pub(crate) fn cancel_if_there(&self) {
         if !self.handle.inner().born.is_gone() {
-            self.withdraw();
+            self.cancel();
         }
     }
 
     /// Cancels the watch. Returns `true` if it was active: in that case the callback never runs,
     /// and is dropped here.
-    pub fn withdraw(&self) -> bool {
-        self.handle.host(|host| host.withdraw_watch(&self.watch))
+    pub fn cancel(&self) -> bool {
+        self.handle.host(|host| host.cancel_watch(&self.watch))
     }
 }
 

@@ -13,7 +13,7 @@
 //!     }).unwrap();
 //!     let Received::Message(answer) = cx.recv().await else { unreachable!() };
 //!     let Received::Down(down) = cx.recv().await else { unreachable!() };
-//!     assert_eq!((down.reference, down.object), (monitor, MonitorTarget::Pid(child.pid())));
+//!     assert_eq!((down.reference, down.target), (monitor, MonitorTarget::Pid(child.pid())));
 //!     assert!(down.reason.to_string().contains("a bad day"));
 //!     answer
 //! })?;
@@ -33,11 +33,14 @@ pub mod blocking;
 pub mod builder;
 pub mod callbacks;
 mod clock;
+mod deadline;
 mod dump;
 mod epoch_participant;
+mod exit_ring;
 pub mod exit_stream;
 pub mod exit_watch;
 mod fork;
+pub mod handle;
 mod lease;
 mod membarrier;
 mod otp_host;
@@ -49,6 +52,7 @@ mod roots;
 pub mod runtime;
 mod scoped;
 mod shutdown;
+mod subscribers;
 #[cfg(feature = "tracing")]
 mod tracing_hook;
 mod trees;
@@ -59,20 +63,22 @@ mod worker;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Down, Dump, Exit, LinkError, MonitorError, MonitorTarget,
-    Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason, ReasonKind, ReasonValue,
-    Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, Resumed, SendError, SendReservation, SendTarget,
-    SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply, task::Returned,
+    Address, Alias, AliasMode, Body, BodyPoll, Context, Cursor, Cx, Down, Dump, Exit, LinkError, MonitorError,
+    MonitorTarget, Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason,
+    ReasonKind, ReasonValue, Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, SendError,
+    SendReservation, SendTarget, SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply,
+    task::WithResult,
 };
 pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use exit_stream::{ExitEvent, ExitStream};
 pub use exit_watch::{ExitWatch, Outcome, PrepareError, PreparedExit, ResultUnavailable, TypedOutcome, WatchError};
-pub use otp_host::Ask;
+pub use handle::Handle;
+pub use otp_host::HostRequest;
 pub use panics::panic_value;
 pub use requests::SendAfter;
-pub use runtime::{Handle, Runtime};
+pub use runtime::Runtime;
 pub use shutdown::ShutdownError;
 #[cfg(feature = "tracing")]
 pub use tracing_hook::tracing_hook;

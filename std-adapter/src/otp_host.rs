@@ -1,4 +1,4 @@
-//! Supervisors and servers, from a host thread: starting them, and calling them ([`Ask`]).
+//! Supervisors and servers, from a host thread: starting them, and calling them ([`HostRequest`]).
 //!
 //! Each operation has two forms. The blocking form is for a thread that may wait. The other form is
 //! a future for a task of any executor. It starts when the future is made, and blocks no thread.
@@ -14,33 +14,33 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Pid, Reason, ReplyFuture, SpawnError};
 use atropos_otp::application::Applications;
-use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, Starting, Supervisor, SupervisorRef};
+use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, StartFuture, Supervisor, SupervisorRef};
 
 use crate::alarm::Sleep;
 use crate::block_on;
+use crate::handle::Handle;
 use crate::platform::poll_proceed;
 use crate::role::may_block;
 use crate::roots::Root;
-use crate::runtime::Handle;
 
 /// A future of a request from outside the processes, for any executor. Dropping it cancels the
 /// request.
 #[must_use = "the result comes from the future"]
-pub struct Ask<T>(Pin<Box<dyn Future<Output = T> + Send>>);
+pub struct HostRequest<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
-impl<T> fmt::Debug for Ask<T> {
+impl<T> fmt::Debug for HostRequest<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ask")
     }
 }
 
-impl<T> Ask<T> {
+impl<T> HostRequest<T> {
     pub(crate) fn new(asks: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Box::pin(asks))
     }
 }
 
-impl<T> Future for Ask<T> {
+impl<T> Future for HostRequest<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<T> {
@@ -60,7 +60,7 @@ impl Leash {
         Self { handle, pid: Some(pid) }
     }
 
-    pub(crate) fn let_go(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.pid = None;
     }
 }
@@ -83,7 +83,7 @@ const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 /// A start from outside that is in progress.
 struct Begun<R> {
     what: R,
-    starting: Starting,
+    starting: StartFuture,
     leash: Leash,
 }
 
@@ -92,7 +92,7 @@ impl<R> Begun<R> {
     /// in OTP).
     async fn up(self) -> Result<Option<R>, StartError> {
         let up = self.starting.await;
-        self.leash.let_go();
+        self.leash.disarm();
         Ok(up?.then_some(self.what))
     }
 }
@@ -101,7 +101,7 @@ impl Handle {
     fn begin<R: Copy + Into<Pid>>(
         &self,
         patience: Option<Duration>,
-        start: impl FnOnce(&Host<'_>) -> Result<(R, Starting), StartError>,
+        start: impl FnOnce(&Host<'_>) -> Result<(R, StartFuture), StartError>,
     ) -> Result<Begun<R>, StartError> {
         let roots = &self.inner().roots;
         let closing = || StartError::Spawn(SpawnError::Closing);
@@ -144,9 +144,12 @@ impl Handle {
     }
 
     /// Starts a supervisor like [`Handle::start_supervisor`], for a task of any executor.
-    pub fn start_supervisor_async(&self, supervisor: impl Into<Supervisor>) -> Ask<Result<SupervisorRef, StartError>> {
+    pub fn start_supervisor_async(
+        &self,
+        supervisor: impl Into<Supervisor>,
+    ) -> HostRequest<Result<SupervisorRef, StartError>> {
         let begun = self.begin_supervisor(supervisor.into());
-        Ask::new(async move {
+        HostRequest::new(async move {
             let begun = begun?;
             let supervisor = begun.what;
             begun.up().await?;
@@ -173,9 +176,9 @@ impl Handle {
     pub fn start_server_async<'n, S: Server>(
         &self,
         server: impl Into<atropos_otp::server::Start<'n, S>>,
-    ) -> Ask<Result<Option<ServerRef<S>>, StartError>> {
+    ) -> HostRequest<Result<Option<ServerRef<S>>, StartError>> {
         let begun = self.begin_server(server.into());
-        Ask::new(async move { begun?.up().await })
+        HostRequest::new(async move { begun?.up().await })
     }
 
     /// Calls a server, and blocks this thread until it has replied or died, or until the timeout.
@@ -229,14 +232,14 @@ impl Handle {
         server: ServerRef<S>,
         within: impl Into<Option<Duration>>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Ask<Result<T, CallError>>
+    ) -> HostRequest<Result<T, CallError>>
     where
         S: Server,
         T: Send + 'static,
     {
         let until = within.into().and_then(|within| Instant::now().checked_add(within));
         let (handle, pid, answer) = (self.clone(), server.pid(), self.request(server, make));
-        Ask::new(async move {
+        HostRequest::new(async move {
             let answer = handle.answer(pid, answer?);
             handle.until(until, answer).await.unwrap_or(Err(CallError::TimedOut))
         })

@@ -14,10 +14,10 @@ use atropos_kernel::{CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
-use crate::exit_stream::Streams;
 use crate::lease::Lease;
 use crate::membarrier;
 use crate::panics::{catch_panic, contain_as_reason};
+use crate::subscribers::Subscribers;
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -51,7 +51,7 @@ pub(crate) struct ThreadPlatform {
     threads: Box<[OnceLock<Thread>]>,
     on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
-    streams: Streams,
+    subscribers: Subscribers,
     lease: Lease,
 }
 
@@ -70,7 +70,7 @@ impl ThreadPlatform {
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             on_unhandled_panic,
             callbacks: Arc::new(callbacks),
-            streams: Streams::new(),
+            subscribers: Subscribers::new(),
             lease,
         }
     }
@@ -79,8 +79,8 @@ impl ThreadPlatform {
         &self.callbacks
     }
 
-    pub(crate) fn streams(&self) -> &Streams {
-        &self.streams
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
     }
 
     /// Registers this thread as the one that drives a core, before the core first announces that it
@@ -139,7 +139,7 @@ unsafe impl Platform for ThreadPlatform {
     }
 
     fn on_process_exit(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
-        self.streams.ended(pid, reason, guard);
+        self.subscribers.ended(pid, reason, guard);
     }
 
     fn on_kernel_drop(&self, last_generation: u32) {

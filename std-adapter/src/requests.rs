@@ -4,7 +4,7 @@
 //! The requests themselves, their replies and their errors are OTP's (`atropos-otp`), and are
 //! written for a process as the caller. So here a short-lived process makes one request
 //! ([`Handle::run`]); the reply is the same for every caller. Each request has an asynchronous form
-//! for a task of any executor ([`Ask`]), and a blocking form.
+//! for a task of any executor ([`HostRequest`]), and a blocking form.
 
 use std::fmt;
 use std::future::Future;
@@ -19,19 +19,20 @@ use atropos_kernel::{
 use atropos_otp::group::GroupsRef;
 use atropos_otp::registry::{Key, RegistryError, RegistryRef, Value};
 use atropos_otp::{
-    CallError, ChildId, ChildInfo, ChildSpec, ControlError, Counts, DynamicRef, StartChildError, SupervisorRef,
+    CallError, ChildCounts, ChildId, ChildInfo, ChildSpec, ControlError, DynamicRef, StartChildError, SupervisorRef,
     TaskSupervisor,
 };
 
 use crate::alarm::Alarms;
 use crate::block_on;
-use crate::otp_host::{Ask, Leash};
+use crate::handle::Handle;
+use crate::otp_host::{HostRequest, Leash};
 use crate::role::may_block;
-use crate::runtime::Handle;
 
 impl Handle {
-    /// Runs `work` as a process. The future resolves to what it returns, or to its exit reason if
-    /// it ends otherwise. Dropping the future earlier kills the process.
+    /// Runs `work` as a process. Once the process is dead, and its names are free, the future
+    /// resolves to what it returned, or to its exit reason if it ended otherwise. Dropping the
+    /// future earlier kills the process.
     ///
     /// With it, a host thread can make every request that a process can:
     ///
@@ -44,7 +45,7 @@ impl Handle {
     /// assert_eq!(atropos::block_on::wait(counts)?.map(|counts| counts.active), Ok(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn run<M, T, S, F>(&self, work: S) -> Ask<Result<T, Reason>>
+    pub fn run<M, T, S, F>(&self, work: S) -> HostRequest<Result<T, Reason>>
     where
         M: Send + 'static,
         T: Send + 'static,
@@ -59,22 +60,21 @@ impl Handle {
             Ok((process.pid(), replied, Leash::new(self.clone(), process.pid())))
         });
         let handle = self.clone();
-        Ask::new(async move {
+        HostRequest::new(async move {
             let (pid, replied, leash) = begun.map_err(Reason::value)?;
             let replied = replied.await;
-            leash.let_go();
+            leash.disarm();
+            // Also with a value: the names and relations of the process are gone when it is dead.
+            let ended = handle.wait(pid).await;
             match replied {
                 Ok(value) => Ok(value),
-                Err(_) => {
-                    let ended = handle.wait(pid).await;
-                    Err(ended.ok().and_then(|outcome| outcome.reason).unwrap_or(Reason::NOPROC))
-                }
+                Err(_) => Err(ended.ok().and_then(|outcome| outcome.reason).unwrap_or(Reason::NOPROC)),
             }
         })
     }
 
     /// Makes a request from a short-lived process.
-    fn asks<T, E, S, F>(&self, work: S) -> Ask<Result<T, E>>
+    fn asks<T, E, S, F>(&self, work: S) -> HostRequest<Result<T, E>>
     where
         T: Send + 'static,
         E: From<CallError> + Send + 'static,
@@ -82,12 +82,12 @@ impl Handle {
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let run = self.run(work);
-        Ask::new(async move { run.await.unwrap_or_else(|reason| Err(CallError::Down(reason).into())) })
+        HostRequest::new(async move { run.await.unwrap_or_else(|reason| Err(CallError::Down(reason).into())) })
     }
 
     /// Runs `work` as a task under a task supervisor, and resolves to its result. Dropping the
     /// future earlier kills the task.
-    pub fn task_under<T, S, F>(&self, supervisor: TaskSupervisor, work: S) -> Ask<Result<T, StartChildError>>
+    pub fn spawn_task<T, S, F>(&self, supervisor: TaskSupervisor, work: S) -> HostRequest<Result<T, StartChildError>>
     where
         T: Send + 'static,
         S: FnOnce(Context<()>) -> F + Send + 'static,
@@ -108,7 +108,7 @@ impl Handle {
     /// # Errors
     /// As [`Context::spawn_with`]; [`SpawnError::Dying`] if the parent is dead or dying,
     /// [`SpawnError::NoParent`] if it never existed.
-    pub fn spawn_for<M, S, F>(
+    pub fn spawn_child_of<M, S, F>(
         &self,
         parent: impl Into<Pid>,
         options: &SpawnOptions<'_>,
@@ -119,19 +119,19 @@ impl Handle {
         S: FnOnce(Context<M>) -> F + Send + 'static,
         F: Future<Output: IntoReason> + Send + 'static,
     {
-        self.host(|host| host.act_as(parent.into(), |behalf| behalf.spawn_async(options, start)))
+        self.host(|host| host.act_as(parent.into(), |acting| acting.spawn_async(options, start)))
     }
 
     /// Registers a name for a process.
     pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
         let pid = pid.into();
-        self.host(|host| host.act_as(pid, |behalf| behalf.register(name, pid)))
+        self.host(|host| host.act_as(pid, |acting| acting.register(name, pid)))
     }
 
     /// Removes a name. Returns `false` if no process holds it.
     pub fn unregister(&self, name: &str) -> bool {
         self.host(|host| match host.whereis(name) {
-            Some(pid) => host.act_as(pid, |behalf| behalf.unregister(name)),
+            Some(pid) => host.act_as(pid, |acting| acting.unregister(name)),
             None => false,
         })
     }
@@ -212,7 +212,7 @@ macro_rules! requests {
         impl Handle {
             $(
                 $(#[$doc])*
-                pub fn $name<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> Ask<$result> {
+                pub fn $name<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> HostRequest<$result> {
                     self.asks(async move |$cx: Context<()>| $asks.await)
                 }
 
@@ -235,7 +235,7 @@ requests! {
     which_children / which_children_blocking [] (supervisor: SupervisorRef) -> Result<Vec<ChildInfo>, CallError>
         = |cx| supervisor.which_children(&cx);
     /// Counts the children of a supervisor: see [`SupervisorRef::count_children`].
-    count_children / count_children_blocking [] (supervisor: SupervisorRef) -> Result<Counts, CallError>
+    count_children / count_children_blocking [] (supervisor: SupervisorRef) -> Result<ChildCounts, CallError>
         = |cx| supervisor.count_children(&cx);
     /// Starts a child under a supervisor: see [`SupervisorRef::start_child`].
     start_child / start_child_blocking [] (supervisor: SupervisorRef, child: ChildSpec) -> Result<Option<Pid>, StartChildError>

@@ -34,9 +34,9 @@ use std::time::Instant;
 
 use atropos_kernel::{Address, Context, SpawnError};
 
+use crate::deadline::{GRACE, Pauses, is_over};
+use crate::handle::Handle;
 use crate::panics::catch_panic;
-use crate::runtime::Handle;
-use crate::shutdown::{GRACE, Pauses, is_over};
 
 type Body<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
 type Begin<'b, M> = Box<dyn FnOnce(Context<M>) -> Body<'b> + Send + 'b>;
@@ -140,9 +140,9 @@ fn spawn_when_there_is_room<M: Send + 'static>(
     }
 }
 
-/// Runs `main` as a process and blocks until nothing of it is left. Returns what it returned, or
-/// the address of the process if it ended without a result.
-pub(crate) fn run<M, T, S, F>(handle: &Handle, main: S) -> Result<Result<T, Address<M>>, SpawnError>
+/// Runs `main` as a process and blocks until nothing of its body is left: the process is dying.
+/// Returns its address, and what it returned, unless it ended without a result.
+pub(crate) fn run<M, T, S, F>(handle: &Handle, main: S) -> Result<(Address<M>, Option<T>), SpawnError>
 where
     M: Send + 'static,
     T: Send,
@@ -174,5 +174,5 @@ where
     }
     std::mem::forget(bomb);
     let main = spawned?;
-    Ok(result.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(main))
+    Ok((main, result.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }

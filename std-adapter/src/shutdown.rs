@@ -29,18 +29,16 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{NoMemory, Pid, Reason};
 
+use crate::deadline::{GRACE, Pauses, earlier, is_over};
 use crate::dump::{SignalDump, StallHook};
+use crate::handle::Handle;
 use crate::panics::catch_panic;
 use crate::role::Role;
 use crate::roots::Root;
-use crate::runtime::Handle;
 use crate::trees::end_trees;
 use crate::watchdog::Watchdog;
 use crate::{block_on, epoch_participant};
 
-/// The timeout of a dropped runtime's shutdown, and the longest wait for the next killed process to
-/// die.
-pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// The longest wait for all killed processes to die.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -87,32 +85,6 @@ pub(crate) struct Observers {
     pub(crate) signal: Option<SignalDump>,
     /// The hook for a shutdown whose deadline has passed.
     pub(crate) stalled: Option<StallHook>,
-}
-
-/// A polling delay that doubles with each pause, for conditions that no signal announces.
-pub(crate) struct Pauses(Duration);
-
-impl Pauses {
-    pub(crate) const fn new() -> Self {
-        Self(Duration::from_micros(20))
-    }
-
-    pub(crate) fn pause(&mut self) {
-        thread::sleep(self.0);
-        self.0 = (self.0 * 2).min(Duration::from_millis(5));
-    }
-}
-
-pub(crate) fn is_over(end: Option<Instant>) -> bool {
-    end.is_some_and(|end| Instant::now() >= end)
-}
-
-/// Returns the earlier of two deadlines; `None` means no deadline.
-pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }
 
 impl Ending {
@@ -183,7 +155,7 @@ impl Ending {
         let soon = Instant::now() + GRACE;
         let called = stuck > 0 || inner.world.callbacks().finish(end.map(|end| end.max(soon)));
         if stuck == 0 {
-            inner.world.streams().close();
+            inner.world.subscribers().close();
         }
         match (stuck, blocking, called) {
             (0, 0, true) => Ok(()),

@@ -24,8 +24,8 @@ use atropos_kernel::{Pid, Reason};
 use atropos_otp::{ChildState, SupervisorRef};
 
 use crate::block_on::wait_for_end;
-use crate::runtime::Handle;
-use crate::shutdown::{Pauses, earlier, is_over};
+use crate::deadline::{Pauses, earlier, is_over};
+use crate::handle::Handle;
 
 /// The limit on the inspection: how long all replies together may take.
 const LOOK: Duration = Duration::from_secs(1);

@@ -10,13 +10,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, QueryReply, Reason, ReplyFuture, reply};
+use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, Reason, ReplyFuture, reply};
 
 use crate::block_on;
 use crate::exit_watch::{ExitWatch, Outcome, PrepareError, WatchError};
+use crate::handle::Handle;
 use crate::platform::poll_proceed;
 use crate::role::may_block;
-use crate::runtime::Handle;
 
 /// Error of a wait that ends without an outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +74,7 @@ impl Future for Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Ok((_, watch)) = &self.0 {
-            watch.withdraw_if_there();
+            watch.cancel_if_there();
         }
     }
 }
@@ -142,25 +142,18 @@ impl Handle {
     /// A process handles signals between slices, and when it receives. In the latter case the
     /// current slice runs on to its end.
     pub async fn suspend(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
-        Self::suspended(self.host(|host| host.suspend(pid.into()))?).await
+        Self::suspension(self.host(|host| host.suspend(pid.into()))?).await
     }
 
     /// Undoes one [`Handle::suspend`], and resolves when the process has handled that signal.
     /// Returns the remaining suspend count, or `None` if the process is dead.
     pub async fn resume(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
-        Self::suspended(self.host(|host| host.resume(pid.into()))?).await
+        Self::suspension(self.host(|host| host.resume(pid.into()))?).await
     }
 
-    async fn suspended(asked: MaybeReady<Option<u32>>) -> Result<Option<u32>, NoMemory> {
+    async fn suspension(count: MaybeReady<Option<u32>>) -> Result<Option<u32>, NoMemory> {
         poll_fn(poll_proceed).await;
-        match asked {
-            MaybeReady::Ready(times) => Ok(times),
-            MaybeReady::Pending(answer) => match answer.await {
-                QueryReply::Suspended(times) => Ok(Some(times)),
-                QueryReply::NoMemory => Err(NoMemory),
-                QueryReply::Dead | QueryReply::Alive | QueryReply::Info(_) | QueryReply::Linked(_) => Ok(None),
-            },
-        }
+        Ok(count.get().await)
     }
 
     /// Calls [`Handle::suspend`] and blocks this thread until it resolves.

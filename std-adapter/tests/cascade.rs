@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use atropos::{Body, Cx, Pid, Reason, Resumed, Runtime, SpawnOptions};
+use atropos::{Body, BodyPoll, Cx, Pid, Reason, Runtime, SpawnOptions};
 
 #[derive(Default)]
 struct Counts {
@@ -25,7 +25,7 @@ struct ChainLink {
 impl Body for ChainLink {
     type Message = Pid;
 
-    fn resume(&mut self, cx: &Cx<'_, Pid>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Pid>) -> BodyPoll {
         if !self.grown {
             self.grown = true;
             self.counts.ready.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +34,7 @@ impl Body for ChainLink {
                 cx.spawn(&SpawnOptions::new().link(), next).expect("room for a million");
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

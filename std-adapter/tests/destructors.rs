@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use atropos::otp::event::{EventHandler, EventManager, HandlerNext};
 use atropos::otp::registry::{Registry, RegistryRef};
-use atropos::otp::server::MailPolicy;
+use atropos::otp::server::MailboxPolicy;
+use atropos::otp::statem::{Event, MachineCx, MachineMessage, StateMachine, Transition};
+use atropos::otp::{RequestSet, Task};
 use atropos::prelude::*;
 
 const EVER: Duration = Duration::from_secs(60);
@@ -61,7 +63,7 @@ fn n05_server_restarts_although_its_destructors_panic() {
         BIRTHS.fetch_add(1, Ordering::Relaxed);
         Fuse(Bomb)
     };
-    let start = Fuse(Bomb).start().restart_in_place(make, MailPolicy::SkipPoison, Intensity::within(9, EVER));
+    let start = Fuse(Bomb).start().restart_in_place(make, MailboxPolicy::SkipPoison, Intensity::within(9, EVER));
     let server = runtime.start_server(start).expect("it starts").expect("it is up");
     for births in 1..=3 {
         runtime.cast(server, Ask::Crash).map_err(|_| ()).expect("it lives");
@@ -164,4 +166,226 @@ fn n05_unsent_messages_may_panic_when_dropped() {
     assert!(late[..2].iter().all(|late| late.cancel().is_some() && late.cancel().is_none()));
     runtime.shutdown(EVER).expect("all end");
     assert!(late.iter().all(|late| late.left().is_none()));
+}
+
+/// A value that counts itself while it lives, and panics when it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(live: &Arc<AtomicUsize>) -> Self {
+        live.fetch_add(1, Ordering::SeqCst);
+        Self(live.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+        panic!("bomb");
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, _: &Self) -> bool {
+        false
+    }
+}
+
+/// A server that answers with a bomb.
+struct Armoury(Arc<AtomicUsize>);
+
+impl Server for Armoury {
+    type Message = Reply<Counted>;
+
+    async fn handle(&mut self, reply: Reply<Counted>, _: ServerCx<'_, Self>) -> Next<Reply<Counted>> {
+        reply.send(Counted::new(&self.0));
+        Next::Wait
+    }
+}
+
+/// The end of five answers, or of the values of five tasks, that their owner does not take.
+#[derive(Clone, Copy, Debug)]
+enum Untaken {
+    SetDropped,
+    SetAbandoned,
+    SetKilled,
+    VecDropped,
+    VecKilled,
+    TasksDropped,
+    JoinAllCancelled,
+    TryJoinAllFails,
+}
+
+async fn leave_untaken(cx: &Context<()>, how: Untaken, armoury: ServerRef<Armoury>, live: Arc<AtomicUsize>) {
+    let arrived = || async {
+        while live.load(Ordering::SeqCst) < 5 {
+            cx.sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let requests = || (0..5).map(|_| armoury.request(cx, |reply| reply).expect("the server lives"));
+    let tasks = |crashes: bool| {
+        let task = |n: u64| {
+            let live = live.clone();
+            Task::start(cx, async move |cx: Context<()>| {
+                cx.sleep(Duration::from_millis(n)).await;
+                if crashes && n == 4 {
+                    cx.stop(Reason::SHUTDOWN).await;
+                }
+                Counted::new(&live)
+            })
+        };
+        (0..5).map(task).collect::<Result<Vec<_>, _>>().expect("tasks")
+    };
+    let mut set = RequestSet::new();
+    match how {
+        Untaken::SetDropped | Untaken::SetAbandoned | Untaken::SetKilled => {
+            requests().enumerate().for_each(|(label, request)| set.add(label, request));
+            arrived().await;
+            match how {
+                Untaken::SetAbandoned => set.abandon(cx),
+                Untaken::SetDropped => drop(set),
+                _ => cx.sleep(EVER).await,
+            }
+        }
+        Untaken::VecDropped | Untaken::VecKilled => {
+            let requests: Vec<_> = requests().collect();
+            arrived().await;
+            if matches!(how, Untaken::VecKilled) {
+                cx.sleep(EVER).await;
+            }
+            drop(requests);
+        }
+        Untaken::TasksDropped => {
+            let tasks = tasks(false);
+            arrived().await;
+            drop(tasks);
+        }
+        Untaken::JoinAllCancelled => {
+            let mut tasks = tasks(false);
+            let never = Task::start(cx, async |cx: Context<()>| {
+                cx.sleep(EVER).await;
+                unreachable!("it is killed")
+            });
+            tasks.push(never.expect("a task"));
+            tokio::select! {
+                _ = Task::join_all(cx, tasks, None) => unreachable!("one never ends"),
+                () = arrived() => {}
+            }
+        }
+        Untaken::TryJoinAllFails => {
+            assert!(Task::try_join_all(cx, tasks(true), None).await.is_err());
+        }
+    }
+}
+
+#[test]
+fn n05_each_answer_that_is_not_taken_may_panic_when_dropped() {
+    quiet();
+    let reported = Arc::new(AtomicUsize::new(0));
+    let count = reported.clone();
+    let runtime = Runtime::builder().cores(2).on_unhandled_panic(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let runtime = runtime.build().expect("a runtime");
+    for how in [
+        Untaken::SetDropped,
+        Untaken::SetAbandoned,
+        Untaken::SetKilled,
+        Untaken::VecDropped,
+        Untaken::VecKilled,
+        Untaken::TasksDropped,
+        Untaken::JoinAllCancelled,
+        Untaken::TryJoinAllFails,
+    ] {
+        reported.store(0, Ordering::SeqCst);
+        let live = Arc::new(AtomicUsize::new(0));
+        let armoury = runtime.start_server(Armoury(live.clone())).expect("a server").expect("not ignored");
+        let values = live.clone();
+        let process = runtime.spawn(async move |cx: Context<()>| leave_untaken(&cx, how, armoury, values).await);
+        let process = process.expect("a process").pid();
+        let killed = matches!(how, Untaken::SetKilled | Untaken::VecKilled);
+        if killed {
+            while live.load(Ordering::SeqCst) < 5 {
+                std::thread::yield_now();
+            }
+            assert_eq!(runtime.exit(process, Reason::KILL), Ok(true));
+        }
+        let ended = runtime.wait_blocking(process, EVER).expect("it ends").reason;
+        let expected = if killed { Reason::KILLED } else { Reason::NORMAL };
+        assert_eq!(ended, Some(expected), "{how:?}: the panics are not the process's");
+        assert_eq!(live.load(Ordering::SeqCst), 0, "{how:?}: each value is destroyed");
+        let of_answers = !matches!(how, Untaken::TasksDropped | Untaken::JoinAllCancelled | Untaken::TryJoinAllFails);
+        assert_eq!(reported.load(Ordering::SeqCst), if of_answers { 5 } else { 0 }, "{how:?}: reports");
+        assert!(runtime.is_alive(armoury), "{how:?}");
+    }
+    runtime.shutdown(EVER).expect("it ends");
+}
+
+/// A machine whose data, state, postponed and inserted events are bombs.
+struct Explosive(#[allow(dead_code, reason = "dropped")] Counted, Arc<AtomicUsize>);
+
+enum Push {
+    Change,
+    Postpone(#[allow(dead_code, reason = "dropped")] Counted),
+    InsertAndStop,
+    Inserted(#[allow(dead_code, reason = "dropped")] Counted),
+    Crash,
+    Stop,
+    Settled(Reply<()>),
+}
+
+impl StateMachine for Explosive {
+    type State = Counted;
+    type Message = Push;
+
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<Counted, InitError> {
+        Ok(Counted::new(&self.1))
+    }
+
+    async fn handle(&mut self, _: &Counted, event: Event<Self>, _: MachineCx<'_, Self>) -> Transition<Self> {
+        match event {
+            Event::Message(Push::Change) => Transition::to(Counted::new(&self.1)),
+            Event::Message(Push::Crash) => panic!("crash"),
+            Event::Message(Push::Stop) => Transition::stop(Reason::NORMAL),
+            Event::Message(Push::InsertAndStop) => {
+                let inserted = || Push::Inserted(Counted::new(&self.1));
+                Transition::stop(Reason::NORMAL).next(inserted()).next(inserted())
+            }
+            Event::Message(Push::Settled(reply)) => {
+                reply.send(());
+                Transition::keep()
+            }
+            event => Transition::keep().postpone(event),
+        }
+    }
+}
+
+#[test]
+fn n05_all_that_a_machine_keeps_may_panic_when_dropped() {
+    quiet();
+    let runtime = Runtime::builder().cores(2).on_unhandled_panic(|_| {}).build().expect("a runtime");
+    let live = Arc::new(AtomicUsize::new(0));
+    for (name, last) in [
+        ("kill", Err(Reason::KILL)),
+        ("shutdown", Err(Reason::SHUTDOWN)),
+        ("stop", Ok(Push::Stop)),
+        ("crash", Ok(Push::Crash)),
+        ("stop with events", Ok(Push::InsertAndStop)),
+    ] {
+        let machine = Explosive(Counted::new(&live), live.clone()).start();
+        let machine = runtime.start_server(machine).expect("a machine").expect("not ignored");
+        for push in [Push::Postpone(Counted::new(&live)), Push::Postpone(Counted::new(&live)), Push::Change] {
+            runtime.cast(machine, MachineMessage::event(push)).expect("it lives");
+        }
+        // The old state's destructor has panicked, and the machine goes on.
+        runtime.call(machine, EVER, |reply| MachineMessage::event(Push::Settled(reply))).expect("it lives");
+        assert_eq!(live.load(Ordering::SeqCst), 4, "{name}: the machine, its state, two postponed events");
+        match last {
+            Err(reason) => _ = runtime.exit(machine, reason).expect("it lives"),
+            Ok(push) => runtime.cast(machine, MachineMessage::event(push)).expect("it lives"),
+        }
+        runtime.wait_blocking(machine, EVER).expect("it ends");
+        assert_eq!(live.load(Ordering::SeqCst), 0, "{name}: each value is destroyed");
+    }
+    runtime.shutdown(EVER).expect("it ends");
 }

@@ -40,7 +40,7 @@ impl Drop for Answer {
 }
 
 /// A process that sends a request at each message, passes its end of the request on, and sleeps.
-fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<RequestFuture<Answer>>) {
+fn requester(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<RequestFuture<Answer>>) {
     let counts = alive.clone();
     let server = runtime.spawn(async move |cx: Context<Reply<Answer>>| {
         loop {
@@ -51,14 +51,14 @@ fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Recei
     });
     let server = server.expect("a process");
     let (give, take) = mpsc::channel();
-    let asker = runtime.spawn(async move |cx: Context<()>| {
+    let requester = runtime.spawn(async move |cx: Context<()>| {
         loop {
             let Received::Message(()) = cx.recv().await else { continue };
             let asked = cx.with(|cx| cx.request(server.pid(), |reply: Reply<Answer>| reply)).expect("it lives");
             let _ = give.send(asked);
         }
     });
-    (asker.expect("a process"), take)
+    (requester.expect("a process"), take)
 }
 
 fn spin(round: u64) {
@@ -84,10 +84,10 @@ fn n04_a_request_used_off_its_process() {
     for cores in [1, 2] {
         let runtime = Runtime::builder().cores(cores).build().expect("a runtime");
         let alive = Arc::default();
-        let (asker, take) = asker(&runtime, &alive);
+        let (requester, take) = requester(&runtime, &alive);
         let waker = Waker::from(Arc::new(Unparks(thread::current())));
         for round in 0..20_000 {
-            runtime.send(asker, ()).expect("it lives");
+            runtime.send(requester, ()).expect("it lives");
             let mut requested = take.recv_timeout(EVER).expect("it asks");
             spin(round);
             match round % 3 {
@@ -121,7 +121,7 @@ fn n04_a_pending_call_dropped_off_its_process() {
     let alive: Arc<AtomicI64> = Arc::default();
     let (give, take) = mpsc::channel::<PendingCall<Answer>>();
     let counts = alive.clone();
-    let asker = runtime.spawn(async move |cx: Context<()>| {
+    let requester = runtime.spawn(async move |cx: Context<()>| {
         let server = Answers(counts).start().start_link(&cx).await.expect("a server");
         loop {
             if let Received::Message(()) = cx.recv().await {
@@ -129,9 +129,9 @@ fn n04_a_pending_call_dropped_off_its_process() {
             }
         }
     });
-    let asker = asker.expect("a process");
+    let requester = requester.expect("a process");
     for round in 0..30_000 {
-        runtime.send(asker, ()).expect("it lives");
+        runtime.send(requester, ()).expect("it lives");
         let pending = take.recv_timeout(EVER).expect("it asks");
         spin(round);
         drop(pending);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use atropos::otp::application::{Application, Applications};
 use atropos::otp::{Report, ReportHook};
 use atropos::prelude::*;
-use atropos::{Body, Cx, Resumed, Returned};
+use atropos::{Body, BodyPoll, Cx, WithResult};
 
 /// A timeout far longer than anything here takes, on any machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -104,7 +104,7 @@ fn n20_applications_end_in_the_reverse_of_their_starts() {
     let manager = Applications::new()
         .with(application("front", &[("api", Some("db"))]).depends_on("store"))
         .with(application("store", &[("db", None)]))
-        .and_start("front")
+        .start_on_boot("front")
         .manager();
     runtime.start_server(manager).expect("up");
     assert_eq!(runtime.shutdown(LONG), Ok(()));
@@ -318,10 +318,10 @@ struct Hog(mpsc::Sender<()>, Receiver<()>);
 impl Body for Hog {
     type Message = ();
 
-    fn resume(&mut self, _: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, _: &Cx<'_, ()>) -> BodyPoll {
         let _ = self.0.send(());
         let _ = self.1.recv();
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }
 }
 
@@ -382,7 +382,7 @@ fn n19_a_runtime_is_dropped_anywhere() {
             handle.send(to.expect("a process"), Mutex::new(owner)).expect("it lives");
         }),
         ("a result", |handle, owner| {
-            handle.spawn(async move |_: Context<()>| Returned(Mutex::new(owner))).expect("a process");
+            handle.spawn(async move |_: Context<()>| WithResult(Mutex::new(owner))).expect("a process");
             // The process's slot is reused, and the result is dropped on the thread that reuses it.
             for _ in 0..1000 {
                 let _ = handle.spawn(async |_: Context<()>| ());

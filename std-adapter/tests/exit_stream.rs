@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{ExitEvent, ExitStream, Returned};
+use atropos::{ExitEvent, ExitStream, WithResult};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -35,7 +35,7 @@ fn all_exits_come_with_their_reasons_to_every_subscriber() {
     let mut ends = HashMap::new();
     for number in 0..1000_u32 {
         let pid = match number % 3 {
-            0 => runtime.spawn(async move |_: Context<()>| Returned(number)),
+            0 => runtime.spawn(async move |_: Context<()>| WithResult(number)),
             1 => runtime.spawn(async move |_: Context<()>| Err::<(), _>(Reason::value(number))),
             _ => runtime.spawn(async |_: Context<()>| panic!("a bad day")),
         };
@@ -178,7 +178,7 @@ fn fault_2_3_h_subscribers_come_and_go_and_leave_nothing() {
     let handle = runtime.handle();
     let deaths = thread::spawn(move || {
         for _ in 0..50_000 {
-            handle.spawn(async |_: Context<()>| Returned(vec![0_u8; 100])).expect("a process");
+            handle.spawn(async |_: Context<()>| WithResult(vec![0_u8; 100])).expect("a process");
         }
     });
     let mut events = 0;

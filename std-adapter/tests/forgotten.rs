@@ -6,7 +6,7 @@ mod common;
 use atropos::facility::{KernelFacilities, LinkFacility as _, SupervisionFacility as _};
 use atropos::kernel::Tombstone;
 use atropos::prelude::*;
-use atropos::{Body, Cx, Resumed};
+use atropos::{Body, BodyPoll, Cx};
 
 /// The number of processes alive at a time, constant so that the table does not grow.
 const AT_A_TIME: usize = 1_000;
@@ -22,9 +22,9 @@ struct Waits;
 
 impl Body for Waits {
     type Message = ();
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         while cx.receive().is_some() {}
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

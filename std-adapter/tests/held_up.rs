@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A gate: a thread that waits at it occupies its core until the gate is opened.
 #[derive(Clone, Default)]
-struct KernelAccess(Arc<(Mutex<(usize, bool)>, Condvar)>);
+struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
 
-impl KernelAccess {
+impl Gate {
     /// Blocks the thread.
     fn hold(&self) {
         let (state, changed) = &*self.0;
@@ -43,7 +43,7 @@ impl KernelAccess {
 }
 
 /// A guard that opens the gate even when a test fails, since the runtime waits for its threads.
-struct Opens(KernelAccess);
+struct Opens(Gate);
 
 impl Drop for Opens {
     fn drop(&mut self) {
@@ -52,7 +52,7 @@ impl Drop for Opens {
 }
 
 /// A value that blocks when it is dropped.
-struct Holds(KernelAccess);
+struct Holds(Gate);
 
 impl Drop for Holds {
     fn drop(&mut self) {
@@ -73,7 +73,7 @@ enum How {
     InAMessage,
 }
 
-fn child(how: How, gate: &KernelAccess, brutal: bool) -> ChildSpec {
+fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
     let gate = gate.clone();
     let shutdown = if brutal { Shutdown::Brutal } else { Shutdown::Within(Duration::from_millis(50)) };
     ChildSpec::worker("holds", move |starter: &mut ChildStarter<'_>| {
@@ -100,7 +100,7 @@ fn child(how: How, gate: &KernelAccess, brutal: bool) -> ChildSpec {
 }
 
 fn ends_in_time(how: How, cores: usize, brutal: bool) {
-    let gate = KernelAccess::default();
+    let gate = Gate::default();
     let seen: Arc<Mutex<Vec<ChildId>>> = Arc::default();
     let reports = seen.clone();
     let runtime = Runtime::builder().cores(cores).build().expect("threads");
@@ -150,11 +150,11 @@ fn n11_a_child_is_stopped_in_time_whatever_it_does() {
 /// waiting.
 #[test]
 fn n12_a_registry_answers_while_a_member_is_busy() {
-    let gate = KernelAccess::default();
+    let gate = Gate::default();
     let runtime = Runtime::builder().cores(4).build().expect("threads");
     let opens = Opens(gate.clone());
     let registry = runtime.start_server(Registry::<&'static str, u8>::unique()).expect("up").expect("up");
-    let (holds, registered) = (gate.clone(), KernelAccess::default());
+    let (holds, registered) = (gate.clone(), Gate::default());
     let ready = registered.clone();
     let busy = runtime.spawn(async move |cx: Context<u8>| {
         registry.register(&cx, "busy", 1).await.expect("free");

@@ -45,9 +45,9 @@ fn n02_a_pid_of_another_runtime_is_unknown_to_the_host() {
         assert!(other.wait_blocking(pid, SOON).is_err());
         let alias = one.block_on(async |cx: Context<u32>| cx.alias(false).expect("memory")).expect("it ends");
         let _ = other.send_alias(Alias::new(pid, alias.reference()), 7_u32);
-        let standing = other.kernel().register();
-        let host = atropos::kernel::Host::new(other.kernel(), &standing);
-        assert_eq!(host.act_as(pid, |behalf| behalf.standing()), CallerState::NeverAllocated);
+        let state = other.kernel().register();
+        let host = atropos::kernel::Host::new(other.kernel(), &state);
+        assert_eq!(host.act_as(pid, |acting| acting.state()), CallerState::NeverAllocated);
     }
     assert!(ours.iter().all(|address| one.is_alive(*address)));
     assert!(theirs.iter().all(|address| other.is_alive(*address)));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{Body, Cx, Resumed};
+use atropos::{Body, BodyPoll, Cx};
 
 const WATCHES: usize = 1_000_000;
 /// The size of a record and of this test's callback, in bytes.
@@ -20,8 +20,8 @@ struct Waits;
 
 impl Body for Waits {
     type Message = ();
-    fn resume(&mut self, _: &Cx<'_, ()>) -> Resumed {
-        Resumed::Wait
+    fn resume(&mut self, _: &Cx<'_, ()>) -> BodyPoll {
+        BodyPoll::Wait
     }
 }
 
@@ -55,7 +55,7 @@ fn fault_2_4_a_a_million_watches_have_no_thread_and_no_wake_ups() {
     }
     let born = start.elapsed();
     // The first watch starts the thread.
-    runtime.on_exit(pids[0], |_| ()).expect("a watch").withdraw();
+    runtime.on_exit(pids[0], |_| ()).expect("a watch").cancel();
     thread::sleep(Duration::from_millis(100));
 
     let (threads_before, bytes_before, start) = (threads(), common::bytes(), Instant::now());

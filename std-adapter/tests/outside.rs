@@ -405,8 +405,8 @@ fn n31_a_host_thread_makes_the_requests_of_a_process() {
         assert_eq!(handle.leave_group(groups, 1, vec![who, who]).await, Ok(true));
         let tasks = handle.start_supervisor_async(TaskSupervisor::builder()).await.expect("up");
         let tasks = TaskSupervisor::of(atropos::otp::DynamicRef::new(tasks));
-        assert_eq!(handle.task_under(tasks, async |_| 6 * 7).await, Ok(42));
-        let crash = handle.task_under(tasks, async |_| -> u8 { panic!("it crashes") }).await;
+        assert_eq!(handle.spawn_task(tasks, async |_| 6 * 7).await, Ok(42));
+        let crash = handle.spawn_task(tasks, async |_| -> u8 { panic!("it crashes") }).await;
         assert!(crash.is_err_and(|error| error.to_string().contains("it crashes")));
         assert!(handle.run(async |cx: Context<()>| cx.pid()).await.is_ok());
         let died = handle.run(async |cx: Context<()>| cx.stop(Reason::value(3)).await).await;
@@ -464,16 +464,17 @@ fn n31_async_bodies_for_another_parent() {
     let parent = parent.expect("a process");
     let options = SpawnOptions::new().monitor();
     let (child, monitor) =
-        runtime.spawn_for(parent, &options, async |_: Context<()>| Reason::value(5)).expect("a process");
+        runtime.spawn_child_of(parent, &options, async |_: Context<()>| Reason::value(5)).expect("a process");
     let down = told.recv_timeout(LONG).expect("the parent gets a DOWN");
     assert_eq!((Some(down.reference), down.reason), (monitor, Reason::value(5)));
     let linked = SpawnOptions::new().link();
-    let (child2, _) =
-        runtime.spawn_for(parent, &linked, async |cx: Context<()>| cx.sleep(Duration::MAX).await).expect("a process");
+    let (child2, _) = runtime
+        .spawn_child_of(parent, &linked, async |cx: Context<()>| cx.sleep(Duration::MAX).await)
+        .expect("a process");
     assert_ne!(child.pid(), child2.pid());
     runtime.exit(parent, Reason::KILL).expect("a kill needs no memory");
     assert_eq!(runtime.wait_blocking(child2, LONG).expect("it ends").reason, Some(Reason::KILLED));
-    let late = runtime.spawn_for(parent, &linked, async |_: Context<()>| ());
+    let late = runtime.spawn_child_of(parent, &linked, async |_: Context<()>| ());
     assert_eq!(late.map(drop), Err(SpawnError::Dying));
 }
 

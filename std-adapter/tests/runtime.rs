@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atropos::kernel::Limits;
+use atropos::otp::registry::Registry;
 use atropos::prelude::*;
-use atropos::{Body, Cx, Resumed};
+use atropos::{Body, BodyPoll, Cx};
 
 fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("two threads")
@@ -95,11 +96,11 @@ fn blocking_work_keeps_no_core() {
 struct Hog(Arc<AtomicUsize>);
 impl Body for Hog {
     type Message = ();
-    fn resume(&mut self, _: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, _: &Cx<'_, ()>) -> BodyPoll {
         while self.0.load(Ordering::Relaxed) == 0 {
             std::hint::spin_loop();
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -210,4 +211,29 @@ fn workers_are_woken_without_slack() {
         unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) }
     });
     assert_eq!(slack, Ok(1), "nanoseconds");
+}
+
+/// A process that has run to its end is gone when its caller goes on: dead, without a name, and out
+/// of the registry. (The caller went on once the body was dropped, so the next process found the
+/// name taken.)
+#[test]
+fn n17_nothing_is_left_of_a_process_when_its_caller_goes_on() {
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    let registry = runtime.start_server(Registry::<u8, ()>::unique()).expect("memory").expect("it serves");
+    let work = async move |cx: Context<()>| {
+        let named = cx.register("main", cx.pid());
+        let keyed = registry.register(&cx, 1, ()).await;
+        (cx.pid(), named.is_ok(), keyed.is_ok())
+    };
+    for round in 0..3_000 {
+        let (pid, named, keyed) = runtime.block_on(work).expect("no crash");
+        assert!(named && keyed, "round {round}: name {named}, key {keyed}");
+        assert!(!runtime.is_alive(pid) && runtime.whereis("main").is_none(), "round {round}");
+    }
+    for round in 0..3_000 {
+        let run = runtime.run(async |cx: Context<()>| (cx.pid(), cx.register("main", cx.pid()).is_ok()));
+        let (pid, named) = atropos::block_on::wait(run).expect("no crash");
+        assert!(named, "round {round} of `run`");
+        assert!(!runtime.is_alive(pid) && runtime.whereis("main").is_none(), "round {round} of `run`");
+    }
 }

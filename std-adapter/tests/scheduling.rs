@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{Body, Cx, Priority, Resumed};
+use atropos::{Body, BodyPoll, Cx, Priority};
 
 /// A body that runs for ever, and counts its slices.
 struct Busy(Arc<AtomicUsize>);
@@ -15,9 +15,9 @@ struct Busy(Arc<AtomicUsize>);
 impl Body for Busy {
     type Message = ();
 
-    fn resume(&mut self, _: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, _: &Cx<'_, ()>) -> BodyPoll {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Resumed::Yield
+        BodyPoll::Yield
     }
 }
 
@@ -75,10 +75,10 @@ struct Where(Arc<Mutex<BTreeSet<usize>>>, usize);
 impl Body for Where {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         self.0.lock().expect("not poisoned").insert(cx.core());
         self.1 -= 1;
-        if self.1 == 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Yield }
+        if self.1 == 0 { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Yield }
     }
 }
 
@@ -104,7 +104,7 @@ struct Mother(Arc<AtomicUsize>, usize);
 impl Body for Mother {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         for _ in 0..self.1 {
             let done = self.0.clone();
             let child = async move |_: Context<()>| {
@@ -117,7 +117,7 @@ impl Body for Mother {
         while self.0.load(Ordering::Relaxed) + 256 < self.1 {
             std::hint::spin_loop();
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }
 }
 

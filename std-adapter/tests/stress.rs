@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos::kernel::MaybeReady;
-use atropos::{Body, Cx, Handle, Pid, Reason, Received, Reference, Resumed, Runtime, SpawnOptions};
+use atropos::{Body, BodyPoll, Cx, Handle, Pid, Reason, Received, Reference, Runtime, SpawnOptions};
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -149,13 +149,13 @@ impl Actor {
 impl Body for Actor {
     type Message = Told;
 
-    fn resume(&mut self, cx: &Cx<'_, Told>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Told>) -> BodyPoll {
         while let Some(received) = cx.receive() {
             match received {
                 Received::Message(told) => {
                     told.token.end(|counts| &counts.tokens_received);
                     if let Err(reason) = self.obey(cx, told.what) {
-                        return Resumed::Exit(reason);
+                        return BodyPoll::Exit(reason);
                     }
                 }
                 Received::Down(down) => match self.monitors.remove(&down.reference) {
@@ -165,10 +165,10 @@ impl Body for Actor {
                 _ => {}
             }
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

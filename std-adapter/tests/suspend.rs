@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{Body, Cx, Handle, NoReply, Resumed, Returned, WaitError, WatchError, block_on, reply};
+use atropos::{Body, BodyPoll, Cx, Handle, NoReply, WaitError, WatchError, WithResult, block_on, reply};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -23,7 +23,7 @@ fn busy(handle: &Handle) -> (Pid, Arc<AtomicUsize>) {
         loop {
             slices.fetch_add(1, Ordering::SeqCst);
             if let Some(Received::Message(result)) = cx.try_recv() {
-                return Returned(result);
+                return WithResult(result);
             }
             cx.yield_now().await;
         }
@@ -87,7 +87,7 @@ fn promise_1_2_25_external_terminate() {
     };
     let pid = runtime.spawn(traps).expect("a process").pid();
     assert_eq!(runtime.terminate(pid, LONG).expect("it dies").reason, Some(Reason::KILLED));
-    let ends = runtime.spawn(async |_: Context<()>| Returned(1)).expect("a process").pid();
+    let ends = runtime.spawn(async |_: Context<()>| WithResult(1)).expect("a process").pid();
     runtime.wait_blocking(ends, LONG).expect("it ends");
     assert_eq!(runtime.terminate(ends, LONG).expect("it is dead").result(), Some(&1));
     // A process that never yields is not dead in time.
@@ -114,7 +114,7 @@ fn promise_1_2_25_wake_with_a_result() {
     let runtime = runtime();
     for round in 0..2000_u32 {
         let (complete, completion) = reply::<u32>().expect("memory");
-        let pid = runtime.spawn(async move |_: Context<()>| Returned(completion.await)).expect("a process").pid();
+        let pid = runtime.spawn(async move |_: Context<()>| WithResult(completion.await)).expect("a process").pid();
         for _ in 0..round % 128 {
             std::hint::spin_loop();
         }
@@ -131,7 +131,7 @@ fn promise_1_2_25_wake_with_a_result() {
     assert_eq!(complete.try_send("too late".into()), Err("too late".into()));
     // If the completer is dropped without a value, the process is woken nevertheless.
     let (complete, completion) = reply::<u8>().expect("memory");
-    let pid = runtime.spawn(async move |_: Context<()>| Returned(completion.await)).expect("a process").pid();
+    let pid = runtime.spawn(async move |_: Context<()>| WithResult(completion.await)).expect("a process").pid();
     drop(complete);
     assert_eq!(runtime.wait_blocking(pid, LONG).expect("it ends").result(), Some(&Err::<u8, _>(NoReply)));
 }
@@ -142,7 +142,7 @@ fn promise_1_2_25_a_completion_races_with_a_death_and_is_given_or_given_back() {
     let (mut given, mut back) = (0, 0);
     for round in 0..5000_usize {
         let (complete, completion) = reply::<Arc<()>>().expect("memory");
-        let pid = runtime.spawn(async move |_: Context<()>| Returned(completion.await)).expect("a process").pid();
+        let pid = runtime.spawn(async move |_: Context<()>| WithResult(completion.await)).expect("a process").pid();
         let value = Arc::new(());
         assert!(runtime.exit(pid, Reason::KILL).is_ok());
         for _ in 0..round % 32 {
@@ -253,17 +253,17 @@ struct Metered<H> {
 impl<H: FnMut(Pid) + Send + 'static> Body for Metered<H> {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         while cx.spend(1) {
             self.left -= 1;
             if self.left == 0 {
                 self.left = 10_000;
                 // The hook's request takes effect when the slice is over.
                 (self.hook)(cx.pid());
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }
 }
 

@@ -12,13 +12,13 @@ mod common;
 struct Dies;
 
 /// The live workers, by position in the tree.
-struct SweepList {
+struct Roster {
     workers: Vec<Mutex<Option<Pid>>>,
     starts: AtomicUsize,
     live: AtomicUsize,
 }
 
-struct Life(Arc<SweepList>);
+struct Life(Arc<Roster>);
 
 impl Drop for Life {
     fn drop(&mut self) {
@@ -26,19 +26,19 @@ impl Drop for Life {
     }
 }
 
-fn leaf(roll: &Arc<SweepList>, first: usize, count: usize) -> Supervisor {
+fn leaf(roster: &Arc<Roster>, first: usize, count: usize) -> Supervisor {
     let workers = (first..first + count).map(|place| {
-        let roll = roll.clone();
+        let roster = roster.clone();
         ChildSpec::worker(format!("worker {place}"), move |starter: &mut ChildStarter<'_>| {
-            roll.live.fetch_add(1, Ordering::Relaxed);
-            let life = Life(roll.clone());
+            roster.live.fetch_add(1, Ordering::Relaxed);
+            let life = Life(roster.clone());
             let started = starter.spawn(move |cx: Context<Dies>| async move {
                 let _life = life;
                 cx.recv().await;
                 Reason::value("crashed")
             })?;
-            roll.starts.fetch_add(1, Ordering::Relaxed);
-            *roll.workers[place].lock().expect("not poisoned") = started.pid();
+            roster.starts.fetch_add(1, Ordering::Relaxed);
+            *roster.workers[place].lock().expect("not poisoned") = started.pid();
             Ok(started)
         })
     });
@@ -52,7 +52,7 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     const WORKERS: usize = 100;
     const ALL: usize = MIDDLE * LEAVES * WORKERS;
     const SECONDS: usize = 30;
-    let roll = Arc::new(SweepList {
+    let roster = Arc::new(Roster {
         workers: (0..ALL).map(|_| Mutex::new(None)).collect(),
         starts: AtomicUsize::new(0),
         live: AtomicUsize::new(0),
@@ -60,13 +60,13 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let mut top = Supervisor::one_for_one();
     for middle in 0..MIDDLE {
-        let roll = roll.clone();
+        let roster = roster.clone();
         top = top.child(ChildSpec::supervisor(format!("middle {middle}"), move |starter: &mut ChildStarter<'_>| {
             let mut tree = Supervisor::one_for_one();
             for n in 0..LEAVES {
-                let (roll, place) = (roll.clone(), (middle * LEAVES + n) * WORKERS);
+                let (roster, place) = (roster.clone(), (middle * LEAVES + n) * WORKERS);
                 tree = tree.child(ChildSpec::supervisor(format!("leaf {n}"), move |starter: &mut ChildStarter<'_>| {
-                    starter.supervisor(leaf(&roll, place, WORKERS))
+                    starter.supervisor(leaf(&roster, place, WORKERS))
                 }));
             }
             starter.supervisor(tree)
@@ -75,7 +75,7 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     let top = runtime.start_supervisor(top).expect("up");
     let whole = 1 + MIDDLE + MIDDLE * LEAVES + ALL;
     assert_eq!(runtime.processes().len(), whole);
-    assert_eq!(roll.starts.load(Ordering::Relaxed), ALL);
+    assert_eq!(roster.starts.load(Ordering::Relaxed), ALL);
 
     let (mut random, mut crashes, mut early) = (0x5EED_u64, 0, 0);
     for second in 0..SECONDS {
@@ -84,7 +84,7 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
         for n in 0..ALL / 10 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let place = n * 10 + (random >> 33) as usize % 10;
-            let pid = roll.workers[place].lock().expect("not poisoned").expect("it was started");
+            let pid = roster.workers[place].lock().expect("not poisoned").expect("it was started");
             let alive = runtime.is_alive(pid);
             if random & 1 == 0 {
                 runtime.exit(pid, Reason::KILL).expect("a kill needs no memory");
@@ -94,13 +94,13 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
             crashes += usize::from(alive);
         }
         let patience = Instant::now() + Duration::from_secs(60);
-        while roll.starts.load(Ordering::Relaxed) < ALL + crashes || !runtime.is_quiescent() {
-            let starts = roll.starts.load(Ordering::Relaxed);
+        while roster.starts.load(Ordering::Relaxed) < ALL + crashes || !runtime.is_quiescent() {
+            let starts = roster.starts.load(Ordering::Relaxed);
             assert!(Instant::now() < patience, "lost restarts: {starts} starts, {crashes} crashes");
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(roll.starts.load(Ordering::Relaxed), ALL + crashes);
-        assert_eq!(roll.live.load(Ordering::Relaxed), ALL);
+        assert_eq!(roster.starts.load(Ordering::Relaxed), ALL + crashes);
+        assert_eq!(roster.live.load(Ordering::Relaxed), ALL);
         assert_eq!(runtime.processes().len(), whole, "a process is orphaned or missing");
         if second == SECONDS / 3 {
             early = common::bytes();
@@ -117,5 +117,5 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
         assert!(Instant::now() < patience, "it does not end");
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(roll.live.load(Ordering::Relaxed), 0);
+    assert_eq!(roster.live.load(Ordering::Relaxed), 0);
 }

@@ -13,9 +13,10 @@ use crate::report::{Report, Row};
 use crate::sanitize::need_nightly;
 use crate::steps::{bounded, cargo, run};
 
-/// The targets, each with its longest input in bytes: programs of 400 operations, and requests,
-/// which the target inflates.
-const TARGETS: [(&str, u32); 2] = [("states", 2004), ("resp", 1024)];
+/// The targets, each with its longest input in bytes: programs of 400 operations; requests and
+/// terms, which the targets inflate; frames; packets.
+const TARGETS: [(&str, u32); 5] =
+    [("states", 2004), ("resp", 1024), ("term", 1024), ("frames", 2048), ("handshake", 512)];
 
 /// The last status line of libFuzzer: `#N DONE cov: C ft: F corp: I/B ...`.
 #[derive(Default, Debug, PartialEq, Eq)]

@@ -2,20 +2,24 @@
 //!
 //! [`steps`] runs and times the parts, and reports at the end what passed, failed and was skipped.
 //! [`need`] reports what a machine lacks, or installs it. [`lint`] refuses code in the kernel that
-//! the rules forbid, [`prose`] refuses unclear comments, [`promises`] checks that each promise and
-//! fault has its test, and [`layers`] refuses imports that lead upwards. [`models`] runs loom;
-//! [`shuttle`] runs the webs; [`cases`] replays the conformance cases. [`model`] runs random
-//! programs on the kernel and on the model of OTP's rules, [`chaos`] plays random programs on whole
-//! runtimes, and [`fuzz`] lets libFuzzer make them. [`sanitize`] runs the stress tests under the
+//! the rules forbid, [`prose`] refuses unclear comments, [`references`] names of code that does not
+//! exist, [`promises`] checks that each promise and fault has its test, and [`layers`] refuses
+//! imports that lead upwards. [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays
+//! the conformance cases. [`model`] runs random programs on the kernel and on the model of OTP's
+//! rules, [`chaos`] plays random programs on whole runtimes, and [`fuzz`] lets libFuzzer make them.
+//! [`dist`] has Erlang drive `atropos-node`. [`sanitize`] runs the stress tests under the
 //! sanitizers; [`bare`] boots the image; [`bench`](mod@bench) runs the workloads, also next to
-//! other systems, and [`instructions`] counts the instructions of single operations. [`report`] is
-//! the table of a part's results.
+//! other systems, and [`instructions`] counts the instructions of single operations. [`book`]
+//! builds the book, and [`versions`] checks the oldest compiler and dependencies. [`report`] is the
+//! table of a part's results.
 
 mod bare;
 mod bench;
+mod book;
 mod cases;
 mod chaos;
 mod comments;
+mod dist;
 mod fuzz;
 mod instructions;
 mod layers;
@@ -25,10 +29,12 @@ mod models;
 mod need;
 mod promises;
 mod prose;
+mod references;
 mod report;
 mod sanitize;
 mod shuttle;
 mod steps;
+mod versions;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -112,8 +118,17 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
-    /// The fuzz targets: the kernel's states compared with the model, and the RESP parser. Needs a
-    /// nightly toolchain.
+    /// The acceptance suite of `atropos-node`, which is driven by real Erlang nodes.
+    Dist {
+        /// Runs the cases whose names match this regular expression, of all groups.
+        #[arg(long, value_name = "REGEX")]
+        filter: Option<String>,
+        /// Keeps the files of the run, and the output of the nodes as `nodes.log`.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The fuzz targets: the kernel's states compared with the model, the RESP parser, and the
+    /// terms, frames and handshakes of the distribution. Needs a nightly toolchain.
     Fuzz {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
@@ -162,10 +177,15 @@ enum Command {
         save: bool,
     },
     /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel, and promises
-    /// and faults without a test. Refuses unclear prose in comments and Markdown.
+    /// and faults without a test. Refuses unclear prose, and references to code that does not
+    /// exist, in comments and Markdown.
     Lint,
     /// Prints which folder imports which, and refuses imports that lead upwards.
     Layers,
+    /// Builds the book, without a warning.
+    Book,
+    /// The libraries with the oldest compiler, and with the oldest dependencies, that they promise.
+    Versions,
 }
 
 fn main() -> std::process::ExitCode {
@@ -183,7 +203,8 @@ fn run() -> Result<()> {
     std::env::set_current_dir(steps::root()?)?;
     let mut steps = Steps::new();
     let needs: &[need::Need] = match command {
-        Command::Test => &[need::REDIS, need::PYTHON, need::BARE, need::VALGRIND],
+        Command::Test => &[need::REDIS, need::PYTHON, need::BARE, need::VALGRIND, need::ERLANG],
+        Command::Dist { .. } => &[need::ERLANG],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
         Command::Instructions { .. } => &[need::VALGRIND],
@@ -195,7 +216,9 @@ fn run() -> Result<()> {
         | Command::Sanitize { .. }
         | Command::Bench { .. }
         | Command::Lint
-        | Command::Layers => &[],
+        | Command::Layers
+        | Command::Book
+        | Command::Versions => &[],
     };
     if !needs.is_empty() {
         steps.run("preflight", || {
@@ -238,6 +261,8 @@ fn run() -> Result<()> {
             steps.run("clippy, models", lint_models);
             steps.run("features", lint_features);
             steps.run("documentation", document);
+            build_book(&mut steps);
+            check_versions(&mut steps);
             steps.run("no_std", no_std);
             // One test needs the clients, and prints a notice when it skips; the other tests do not
             // depend on them.
@@ -262,6 +287,8 @@ fn run() -> Result<()> {
                     "atropos-loom",
                     "--exclude",
                     "atropos-shuttle",
+                    "--exclude",
+                    "atropos-otp",
                 ];
                 println!("$ cargo {}", arguments.join(" "));
                 let mut tests = steps::bounded("cargo", 30);
@@ -270,12 +297,20 @@ fn run() -> Result<()> {
                 }
                 steps::run(tests.args(arguments))
             });
+            // These tests have many types of servers and small sizes: optimising them takes six
+            // times as long as compiling them. And so the assertions of debug builds run as well.
+            steps.run("tests of otp", || {
+                let arguments = ["test", "-p", "atropos-otp", "--no-fail-fast"];
+                println!("$ cargo {}", arguments.join(" "));
+                steps::run(steps::bounded("cargo", 30).args(arguments))
+            });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("model", || model::check(SOME_PROGRAMS));
             steps.run("chaos", || chaos::check(&chaos::some()));
             steps.run("loom", || models::check(&models::Asked::default()));
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
+            steps.need_and_run("distribution", need::ERLANG, || dist::check(None, false));
             steps.need_and_run("bare metal", need::BARE, bare::check);
             // Only a report: no number is a failure.
             steps.need_and_run("instructions", need::VALGRIND, || instructions::check(false));
@@ -295,6 +330,9 @@ fn run() -> Result<()> {
             let asked = chaos::Asked { seconds, seed, cores, actions, same, list };
             steps.run("chaos", || chaos::check(&[asked]));
         }
+        Command::Dist { filter, keep } => {
+            steps.need_and_run("distribution", need::ERLANG, || dist::check(filter.as_deref(), keep));
+        }
         Command::Fuzz { seconds, target } => steps.run("fuzz", || fuzz::check(seconds, target.as_deref())),
         Command::Sanitize { seconds } => steps.run("sanitize", || sanitize::check(seconds)),
         Command::Bench { quick, peers, threads, reps, scale, only, raw } => {
@@ -306,6 +344,8 @@ fn run() -> Result<()> {
         }
         Command::Lint => lint_sources(&mut steps),
         Command::Layers => steps.run("layers", layers::check),
+        Command::Book => build_book(&mut steps),
+        Command::Versions => check_versions(&mut steps),
     }
     steps.finish()
 }
@@ -314,17 +354,30 @@ fn run() -> Result<()> {
 fn lint_sources(steps: &mut Steps) {
     steps.run("source rules", lint::check);
     steps.run("prose", prose::check);
+    steps.run("references", references::check);
     steps.run("promises", promises::check);
+}
+
+fn build_book(steps: &mut Steps) {
+    steps.prepare_and_run("book", book::install, book::check);
+}
+
+/// Checks the oldest versions that the libraries promise.
+fn check_versions(steps: &mut Steps) {
+    steps.prepare_and_run("oldest compiler", versions::install_oldest, versions::check_compiler);
+    steps.run("oldest crates", versions::check_dependencies);
 }
 
 /// Lints the code that only the models' configurations compile.
 fn lint_models() -> Result<()> {
-    let clippy = |package: &str, flags: &str, folder: &str, more: &[&str]| {
+    let clippy = |model: &str, flags: &str, folder: &str, more: &[&str]| {
         let mut clippy = steps::bounded("cargo", 10);
-        clippy.args(["clippy", "--package", package, "--all-targets"]).args(more).args(["--", "-D", "warnings"]);
+        clippy.args(["clippy", "--package", model, "--package", "atropos-sim", "--all-targets"]);
+        clippy.args(more).args(["--", "-D", "warnings"]);
         steps::run(clippy.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder))
     };
-    let loom = ["--features", "epoch-loom", "--profile", "loom"];
+    // One command for both packages: crossbeam has loom only by the feature of `atropos-loom`.
+    let loom = ["--features", "atropos-loom/epoch-loom", "--profile", "loom"];
     clippy("atropos-loom", "--cfg loom --cfg crossbeam_loom", "target/loom", &loom)?;
     clippy("atropos-shuttle", "--cfg shuttle", "target/shuttle", &["--profile", "shuttle"])
 }
@@ -332,10 +385,11 @@ fn lint_models() -> Result<()> {
 /// Lints the libraries with each of their features alone. The workspace as a whole is built with
 /// all of them, which would hide an import that one feature needs and another has.
 fn lint_features() -> Result<()> {
-    let combinations: [(&str, &[&str]); 4] = [
+    let combinations: [(&str, &[&str]); 5] = [
         ("atropos-kernel", &["", "epoch"]),
         ("atropos-otp", &["", "epoch"]),
-        ("atropos-dist", &["", "relay"]),
+        ("atropos-sim", &["", "epoch"]),
+        ("atropos-dist", &["", "relay", "node"]),
         ("atropos", &["", "tokio", "tracing", "tokio,tracing"]),
     ];
     for (package, sets) in combinations {

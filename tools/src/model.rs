@@ -1,5 +1,5 @@
 //! Random programs on the kernel and on the sequential model of OTP's rules: the test of
-//! `bench-harness`, with many cases.
+//! `reference`, with many cases.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::report::{Report, Row};
 use crate::steps::bounded;
 
-/// The prefix of the line that the test prints (`bench-harness/tests/reference.rs`).
+/// The prefix of the line that the test prints (`reference/tests/reference.rs`).
 const MARK: &str = "model: ";
 
 /// Reads the text after the mark: `NAME: N programs of up to B operations in S s`.
@@ -28,7 +28,7 @@ fn read(line: &str) -> Option<Row> {
 }
 
 pub(crate) fn check(cases: u64) -> Result<()> {
-    let arguments = ["test", "--release", "-p", "atropos-bench", "--test", "reference", "--", "--nocapture"];
+    let arguments = ["test", "--release", "-p", "atropos-reference", "--test", "reference", "--", "--nocapture"];
     println!("$ PROPTEST_CASES={cases} cargo {}", arguments.join(" "));
     // Most of the time goes into compiling the dependencies; 20,000 programs take seconds.
     let mut command: Command = bounded("cargo", 30);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{bounded, run, target};
 
@@ -24,6 +24,9 @@ pub(crate) const LIBRARIES: Need =
 pub(crate) const PYTHON: Need = Need { parts: &["python3"], packages: &["python3"] };
 /// The tool that counts instructions.
 pub(crate) const VALGRIND: Need = Need { parts: &["valgrind"], packages: &["valgrind"] };
+/// Erlang, whose nodes drive the acceptance of `atropos-node`.
+pub(crate) const ERLANG: Need =
+    Need { parts: &["erl", "erlc", "epmd", "openssl"], packages: &["erlang-nox", "openssl"] };
 /// A second toolchain with its library's sources, and the emulator on which the image runs.
 pub(crate) const BARE: Need = Need {
     parts: &[
@@ -87,6 +90,26 @@ pub(crate) fn install(needs: &[Need]) {
             println!("apt-get could not install {}", need.packages.join(" "));
         }
     }
+}
+
+/// The version of mdBook that builds the book.
+pub(crate) const MDBOOK: &str = "0.5.4";
+
+/// Returns the place of mdBook, in the build's folder.
+pub(crate) fn mdbook() -> Result<PathBuf> {
+    Ok(std::path::absolute(target()?.join("tools/bin/mdbook"))?)
+}
+
+/// Installs a toolchain where it is missing, if rustup is there.
+pub(crate) fn toolchain(name: &str) -> Result<()> {
+    let mut command = Command::new("cargo");
+    let there = command.args([&format!("+{name}"), "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("the toolchain {name} is missing: installing it");
+    let installs = ["toolchain", "install", name, "--profile", "minimal", "--no-self-update"];
+    run(bounded("rustup", 10).args(installs)).context(format!("missing: rustup toolchain install {name}"))
 }
 
 /// Installs popular Redis clients, under the build's folder, where they are missing. Returns the

@@ -109,16 +109,8 @@ impl Rule {
 type Finding = (usize, Rule);
 
 pub(crate) fn check() -> Result<()> {
-    let listed = |arguments: &[&str]| -> Result<Vec<String>> {
-        // In a container, the folder may belong to another user. During a merge, git lists a file
-        // in several versions.
-        let files =
-            output("git", &[&["-c", "safe.directory=*", "ls-files", "-z", "--deduplicate"], arguments].concat())?;
-        // Git also lists tracked files that are deleted.
-        Ok(files.split('\0').filter(|file| Path::new(file).is_file()).map(str::to_owned).collect())
-    };
-    let mut files = listed(&["--cached", "--others", "--exclude-standard", "*.rs"])?;
-    files.extend(listed(&["--cached", "*.md"])?);
+    let mut files = rust_files()?;
+    files.extend(markdown_files()?);
     let (mut report, mut found) = (String::new(), 0);
     for file in &files {
         let text = fs::read_to_string(file).with_context(|| file.clone())?;
@@ -135,6 +127,24 @@ pub(crate) fn check() -> Result<()> {
         bail!("{found} findings");
     }
     Ok(())
+}
+
+/// Returns the Rust files that git does not ignore.
+pub(crate) fn rust_files() -> Result<Vec<String>> {
+    listed(&["--cached", "--others", "--exclude-standard", "*.rs"])
+}
+
+/// Returns the Markdown files that git tracks.
+pub(crate) fn markdown_files() -> Result<Vec<String>> {
+    listed(&["--cached", "*.md"])
+}
+
+fn listed(arguments: &[&str]) -> Result<Vec<String>> {
+    // In a container, the folder may belong to another user. During a merge, git lists a file in
+    // several versions.
+    let files = output("git", &[&["-c", "safe.directory=*", "ls-files", "-z", "--deduplicate"], arguments].concat())?;
+    // Git also lists tracked files that are deleted.
+    Ok(files.split('\0').filter(|file| Path::new(file).is_file()).map(str::to_owned).collect())
 }
 
 /// Returns the findings in the comments of a Rust file.

@@ -97,7 +97,18 @@ impl Steps {
     /// Runs a step that needs something from the machine. Without it the step is skipped and
     /// reported as skipped; in CI this is a failure.
     pub(crate) fn need_and_run(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
-        match need.meet() {
+        self.prepare_and_run(name, || need.meet(), step);
+    }
+
+    /// Runs a step after `prepare` has installed what it needs. If that fails the step is skipped
+    /// and reported as skipped; in CI this is a failure.
+    pub(crate) fn prepare_and_run(
+        &mut self,
+        name: &'static str,
+        prepare: impl FnOnce() -> Result<()>,
+        step: impl FnOnce() -> Result<()>,
+    ) {
+        match prepare() {
             Ok(()) => self.run(name, step),
             Err(error) if is_ci() => self.run(name, || Err(error)),
             Err(error) => {

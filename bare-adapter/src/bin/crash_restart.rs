@@ -58,7 +58,7 @@ async fn supervise(cx: Context<()>) {
         match cx.recv().await {
             Received::Down(down) => {
                 assert_eq!(down.reference, monitor);
-                assert_eq!(down.object, MonitorTarget::Pid(worker.pid()));
+                assert_eq!(down.target, MonitorTarget::Pid(worker.pid()));
                 assert_eq!(down.reason, Reason::crash("the worker's bug"));
                 DOWNS.fetch_add(1, Ordering::Relaxed);
             }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use atropos::{Body, Cx, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos::{Body, BodyPoll, Cx, Pid, Reason, Received, SpawnOptions};
 
 use super::stage::{Stage, does, takes, tell};
 use super::tools::{Left, resident, touched};
@@ -26,19 +26,19 @@ pub(super) fn spawn(ask: &Ask) -> Result<Outcome> {
         let begun = *begun.get_or_insert_with(Instant::now);
         while to_start > 0 {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             let left = counter.clone();
             let child = does(move |_: &Cx<'_, ()>| {
                 left.one_less();
-                Resumed::Exit(Reason::NORMAL)
+                BodyPoll::Exit(Reason::NORMAL)
             });
             cx.spawn(&SpawnOptions::new(), child).expect("memory for a child");
             to_start -= 1;
         }
         // The host thread waits for the children.
         let _ = started.send(begun);
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }))?;
     let begun = stage.hear(&start)?;
     let end = stage.drained(0)?;
@@ -93,20 +93,20 @@ impl Node {
         Self { above, first, leaves, open: None, sum: 0 }
     }
 
-    fn report(&self, cx: &Cx<'_, u64>, sum: u64) -> Resumed {
+    fn report(&self, cx: &Cx<'_, u64>, sum: u64) -> BodyPoll {
         match &self.above {
             Above::Node(parent) => tell(cx, *parent, sum),
             // The host thread waits for it.
             Above::Root(host) => drop(host.send((sum, Instant::now()))),
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }
 }
 
 impl Body for Node {
     type Message = u64;
 
-    fn resume(&mut self, cx: &Cx<'_, u64>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, u64>) -> BodyPoll {
         if self.leaves == 1 {
             return self.report(cx, self.first);
         }
@@ -125,7 +125,7 @@ impl Body for Node {
                 return self.report(cx, self.sum);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

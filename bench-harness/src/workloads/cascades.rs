@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use atropos::{Body, Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos::{Body, BodyPoll, Cx, Pid, Reason, SpawnOptions};
 
 use super::stage::{Stage, does, waits};
 use super::{Ask, Outcome};
@@ -18,13 +18,13 @@ struct Link {
 impl Body for Link {
     type Message = ();
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         if self.left > 0 {
             let next = Self { left: self.left - 1 };
             cx.spawn(&SpawnOptions::new().link(), next).expect("memory for a process");
             self.left = 0;
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -54,13 +54,13 @@ pub(super) fn cascade_star(ask: &Ask) -> Result<Outcome> {
     let hub = stage.spawn(does(move |cx: &Cx<'_, ()>| {
         while left > 0 {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             cx.spawn(&SpawnOptions::new().link(), waits()).expect("memory for a process");
             left -= 1;
         }
         let _ = done.send(());
-        Resumed::Wait
+        BodyPoll::Wait
     }))?;
     stage.hear(&started)?;
     end_all(&stage, hub, ask.n, 1)

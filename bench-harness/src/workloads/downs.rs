@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use atropos::{Cx, Pid, Reason, Received, Reference, Resumed};
+use atropos::{BodyPoll, Cx, Pid, Reason, Received, Reference};
 
 use super::stage::{Stage, does, takes, tell, waits};
 use super::tools::Left;
@@ -27,17 +27,17 @@ pub(super) fn down_fanout(ask: &Ask) -> Result<Outcome> {
             let Some(monitor) = monitor else {
                 monitor = cx.monitor(target).ok();
                 unarmed.one_less();
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             };
             match cx.receive() {
                 Some(Received::Down(down)) if down.reference == monitor && down.reason == Reason::KILLED => {
                     if left.one_less() {
                         let _ = done.send(Instant::now());
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 }
-                None => Resumed::Wait,
-                Some(_) => Resumed::Exit(Reason::crash("an unexpected message")),
+                None => BodyPoll::Wait,
+                Some(_) => BodyPoll::Exit(Reason::crash("an unexpected message")),
             }
         }))?;
     }
@@ -66,7 +66,7 @@ pub(super) fn down_collect(ask: &Ask) -> Result<Outcome> {
     stage.spawn(does(move |cx: &Cx<'_, ()>| {
         while let Some(target) = all.get(armed_for.len()) {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             armed_for.push(cx.monitor(*target).expect("memory for a monitor"));
             if armed_for.len() == all.len() {
@@ -76,16 +76,16 @@ pub(super) fn down_collect(ask: &Ask) -> Result<Outcome> {
         while !cx.is_exhausted() {
             match cx.receive() {
                 Some(Received::Down(down)) if down.reason == Reason::KILLED => got.push(down.reference),
-                Some(_) => return Resumed::Exit(Reason::crash("an unexpected message")),
-                None => return Resumed::Wait,
+                Some(_) => return BodyPoll::Exit(Reason::crash("an unexpected message")),
+                None => return BodyPoll::Wait,
             }
             if got.len() == all.len() {
                 let end = Instant::now();
                 let _ = done.send((end, std::mem::take(&mut armed_for), std::mem::take(&mut got)));
-                return Resumed::Exit(Reason::NORMAL);
+                return BodyPoll::Exit(Reason::NORMAL);
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }))?;
     stage.hear(&ready)?;
     stage.settled()?;

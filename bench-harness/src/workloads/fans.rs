@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use atropos::{Cx, Pid, Reason, Received, Resumed};
+use atropos::{BodyPoll, Cx, Pid, Reason, Received};
 
 use super::stage::{Stage, does, takes, tell};
 use super::tools::Left;
@@ -36,16 +36,16 @@ pub(super) fn fan_in(ask: &Ask) -> Result<Outcome> {
         waiting.push(stage.spawn(does(move |cx: &Cx<'_, ()>| {
             goes |= cx.receive().is_some();
             if !goes {
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             while left > 0 {
                 if cx.is_exhausted() {
-                    return Resumed::Yield;
+                    return BodyPoll::Yield;
                 }
                 left -= 1;
                 tell(cx, consumer, left);
             }
-            Resumed::Exit(Reason::NORMAL)
+            BodyPoll::Exit(Reason::NORMAL)
         }))?);
     }
     stage.settled()?;
@@ -81,16 +81,16 @@ pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
     let producer = stage.spawn(does(move |cx: &Cx<'_, ()>| {
         goes |= matches!(cx.receive(), Some(Received::Message(())));
         if !goes {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         while sent < n {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             tell(cx, consumers[at], sent);
             (sent, at) = (sent + 1, if at + 1 < consumers.len() { at + 1 } else { 0 });
         }
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }))?;
     stage.settled()?;
     let begun = Instant::now();

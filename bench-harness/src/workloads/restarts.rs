@@ -22,7 +22,7 @@ fn child(number: u64, driver: Pid) -> ChildSpec {
             if !std::mem::replace(&mut told, true) {
                 tell::<_, Up>(cx, driver, (number, cx.pid()));
             }
-            atropos::Resumed::Wait
+            atropos::BodyPoll::Wait
         });
         starter.spawn_body(&SpawnOptions::new(), body)
     })

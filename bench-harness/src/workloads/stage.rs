@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use atropos::{Body, Cx, Pid, Reason, Received, Resumed, Runtime, SpawnOptions};
+use atropos::{Body, BodyPoll, Cx, Pid, Reason, Received, Runtime, SpawnOptions};
 
 use super::Ask;
 
@@ -103,11 +103,11 @@ pub(super) struct Does<M, F> {
 impl<M, F> Body for Does<M, F>
 where
     M: Send + 'static,
-    F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
+    F: FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static,
 {
     type Message = M;
 
-    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, M>) -> BodyPoll {
         (self.does)(cx)
     }
 }
@@ -116,7 +116,7 @@ where
 pub(super) fn does<M, F>(does: F) -> Does<M, F>
 where
     M: Send + 'static,
-    F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
+    F: FnMut(&Cx<'_, M>) -> BodyPoll + Send + 'static,
 {
     Does { does, takes: PhantomData }
 }
@@ -130,12 +130,12 @@ where
 {
     does(move |cx: &Cx<'_, M>| {
         while !cx.is_exhausted() {
-            let Some(received) = cx.receive() else { return Resumed::Wait };
+            let Some(received) = cx.receive() else { return BodyPoll::Wait };
             if let ControlFlow::Break(reason) = handle(cx, received) {
-                return Resumed::Exit(reason);
+                return BodyPoll::Exit(reason);
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     })
 }
 
@@ -154,7 +154,7 @@ where
 
 /// Returns a process that waits for ever.
 pub(super) fn waits() -> impl Body<Message = ()> {
-    does(|_| Resumed::Wait)
+    does(|_| BodyPoll::Wait)
 }
 
 /// Sends a message to a live process.

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use atropos::{Cx, Pid, Reason, Resumed};
+use atropos::{BodyPoll, Cx, Pid, Reason};
 
 use super::stage::{Stage, does, waits};
 use super::{Ask, Outcome};
@@ -22,13 +22,13 @@ fn churn(ask: &Ask, tie: fn(&Cx<'_, ()>, Pid) -> bool) -> Result<Outcome> {
         let begun = *begun.get_or_insert_with(Instant::now);
         while left > 0 {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             left -= 1;
             good += u64::from(tie(cx, target));
         }
         let _ = done.send((good, begun.elapsed()));
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }))?;
     let (good, time) = stage.hear(&end)?;
     ensure!(good == ask.n, "{good} were set up and removed");

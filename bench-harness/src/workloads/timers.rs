@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use atropos::{Cx, Reason, Received, Resumed};
+use atropos::{BodyPoll, Cx, Reason, Received};
 
 use super::stage::{Stage, does};
 use super::times::Times;
@@ -27,14 +27,14 @@ pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
         let begun = *begun.get_or_insert_with(Instant::now);
         while left > 0 {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             let timer = cx.send_after(cx.pid(), FAR, left).expect("memory for a timer");
             in_time += u64::from(cx.end_timer(timer));
             left -= 1;
         }
         let _ = done.send((in_time, cx.receive().is_none(), begun.elapsed()));
-        Resumed::Exit(Reason::NORMAL)
+        BodyPoll::Exit(Reason::NORMAL)
     }))?;
     let (in_time, none_fired, time) = stage.hear(&end)?;
     ensure!(in_time == ask.n && none_fired, "{in_time} were cancelled in time");
@@ -51,7 +51,7 @@ pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
         let begun = *begun.get_or_insert_with(|| cx.now());
         while to_start > 0 {
             if cx.is_exhausted() {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             let due = begun + AHEAD + random.below(SECOND);
             let after = Duration::from_nanos(due.saturating_sub(cx.now()));
@@ -59,17 +59,17 @@ pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
             to_start -= 1;
         }
         while !cx.is_exhausted() {
-            let Some(Received::Message(due)) = cx.receive() else { return Resumed::Wait };
+            let Some(Received::Message(due)) = cx.receive() else { return BodyPoll::Wait };
             let now = cx.now();
             early += u64::from(now < due);
             late.note(now.saturating_sub(due));
             if late.len() == n {
                 let time = Duration::from_nanos(now - begun);
                 let _ = done.send((early, std::mem::take(&mut late), time));
-                return Resumed::Exit(Reason::NORMAL);
+                return BodyPoll::Exit(Reason::NORMAL);
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }))?;
     let (early, late, time) = stage.hear(&end)?;
     ensure!(early == 0, "{early} timers fired early");

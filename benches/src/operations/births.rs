@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason, SpawnOptions};
 
 use super::{Operation, Run};
 use crate::core::{Bench, does};
@@ -28,9 +28,9 @@ fn births(options: SpawnOptions<'static>) -> Run {
         let now = all.min(AT_A_TIME);
         todo.store(all - now, Ordering::Relaxed);
         for _ in 0..now {
-            cx.spawn(&options, does(|_| Resumed::Exit(Reason::NORMAL))).expect("a free slot");
+            cx.spawn(&options, does(|_| BodyPoll::Exit(Reason::NORMAL))).expect("a free slot");
         }
-        if all > now { Resumed::Yield } else { Resumed::Wait }
+        if all > now { BodyPoll::Yield } else { BodyPoll::Wait }
     }));
     bench.run();
     Box::new(move |count| {

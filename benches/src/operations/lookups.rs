@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use atropos_kernel::internals::name::find;
-use atropos_kernel::{Pid, Reason, Resumed};
+use atropos_kernel::{BodyPoll, Pid, Reason};
 
 use super::{Operation, Run};
 use crate::core::{Bench, does};
@@ -19,7 +19,7 @@ const PROCESSES: usize = 1024;
 
 fn lookup(live: bool) -> Run {
     let mut bench = Bench::default();
-    let body = move || does(move |_| if live { Resumed::Wait } else { Resumed::Exit(Reason::NORMAL) });
+    let body = move || does(move |_| if live { BodyPoll::Wait } else { BodyPoll::Exit(Reason::NORMAL) });
     let pids: Vec<Pid> = (0..PROCESSES).map(|_| bench.spawn(body())).collect();
     bench.run();
     Box::new(move |count| {

@@ -4,8 +4,10 @@
 use std::hint::black_box;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::mailbox::{Mailbox, Pushed, Shipped};
+use atropos_kernel::internals::Shipped;
+use atropos_kernel::internals::mailbox::{Mailbox, Pushed};
 use atropos_kernel::internals::memory::pool::Pool;
+use atropos_kernel::internals::signal::held::HeldNode;
 use atropos_kernel::internals::signal::node::{Node, SignalKind};
 
 use super::{Operation, Run};
@@ -28,12 +30,13 @@ fn through(batch: u64) -> Run {
             let now = left.min(batch);
             left -= now;
             for node in &nodes[..now as usize] {
-                // SAFETY: the node is in no mailbox, and outlives its stay in this one.
-                let pushed = unsafe { mailbox.push(NonNull::from(node)) };
-                assert!(pushed == Pushed::Quiet);
+                // SAFETY: the node is in no mailbox, and outlives its stay in this one. Nothing
+                // comes with it, since its release does nothing.
+                let node = unsafe { HeldNode::from_raw(NonNull::from(node)) };
+                assert!(mailbox.push(node).is_ok_and(|pushed| pushed == Pushed::Quiet));
             }
             for node in mailbox.take().into_fifo() {
-                black_box(node);
+                black_box(node.into_raw());
             }
             mailbox.end_fetch();
         }

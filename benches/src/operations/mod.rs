@@ -29,7 +29,7 @@ pub use wakes::{MESSAGES, WAKES};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atropos_kernel::{Cx, Pid, Resumed};
+use atropos_kernel::{BodyPoll, Cx, Pid};
 
 use crate::core::{Bench, does};
 
@@ -52,7 +52,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
 
 /// Starts a process that waits.
 fn sleeper(bench: &mut Bench) -> Pid {
-    let pid = bench.spawn(does(|_| Resumed::Wait));
+    let pid = bench.spawn(does(|_| BodyPoll::Wait));
     bench.run();
     pid
 }
@@ -77,7 +77,7 @@ fn of_process(
                 operation(cx, target);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }));
     bench.run();
     Box::new(move |count| {

@@ -4,8 +4,8 @@
 use std::hint::black_box;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::runq::node::RunNode;
-use atropos_kernel::internals::runq::{Local, Shared};
+use atropos_kernel::internals::runq::node::{HeldRunNode, RunNode};
+use atropos_kernel::internals::runq::{Local, Queues, Shared};
 
 use super::{Operation, Run};
 
@@ -27,18 +27,18 @@ fn through(stolen: bool) -> Run {
         while left > 0 {
             let now = left.min(WAITING as u64);
             left -= now;
+            // SAFETY: this thread plays both cores, and the parts belong together.
+            let mut own = unsafe { Queues::of(&mut own, &own_shared) };
+            // SAFETY: this thread plays both cores, and the parts belong together.
+            let mut other = unsafe { Queues::of(&mut other, &other_shared) };
             for node in &nodes[..now as usize] {
-                // SAFETY: the node is in no queue, and this thread plays both cores.
-                unsafe { own.push(&own_shared, NonNull::from(node)) };
+                // SAFETY: the node is in no queue.
+                own.push(unsafe { HeldRunNode::new(NonNull::from(node)) });
             }
-            own.end_slice(&own_shared, 0);
+            own.end_slice(0);
             let mut taken = 0;
             while taken < now {
-                let next = if stolen {
-                    other.pop(&other_shared).or_else(|| other.steal(&other_shared, &own_shared))
-                } else {
-                    own.pop(&own_shared)
-                };
+                let next = if stolen { other.pop().or_else(|| other.steal(&own_shared)) } else { own.pop() };
                 taken += u64::from(black_box(next).is_some());
             }
         }

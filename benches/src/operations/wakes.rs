@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::{Pid, Received, Resumed};
+use atropos_kernel::{BodyPoll, Pid, Received};
 
 use super::{Operation, Run};
 use crate::core::{Bench, does};
@@ -25,7 +25,7 @@ fn by_waker() -> Run {
     bench.spawn(does(move |cx| {
         let mut place = given.lock().expect("no thread panics");
         place.get_or_insert_with(|| cx.waker());
-        Resumed::Wait
+        BodyPoll::Wait
     }));
     bench.run();
     let waker = place.lock().expect("no thread panics").clone().expect("the process has run");
@@ -53,7 +53,7 @@ fn round_trip() -> Run {
         while let Some(Received::Message(from)) = cx.receive() {
             cx.send(from, cx.pid()).expect("alive");
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }));
     let times = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let (todo, mut left) = (times.clone(), 0);
@@ -65,7 +65,7 @@ fn round_trip() -> Run {
                 cx.send(ponger, cx.pid()).expect("alive");
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }));
     bench.run();
     Box::new(move |count| {

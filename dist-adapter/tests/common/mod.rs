@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use atropos_dist::{
     Connection, ControlPlane, LoopbackPair, MonitorControlMessage, NoConnection, Node, Options, RecordingSender,
-    RemotePid, RemoteReference, Routed, Sender, Watchers,
+    RemotePid, RemoteReference, RoutedMessage, RuntimeHooks, Sender,
 };
 use atropos_kernel::{NoMemory, Reason};
 
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-impl Watchers for World {
+impl RuntimeHooks for World {
     fn deliver_down(&self, watcher: u64, reference: RemoteReference, target: RemotePid, reason: Reason) {
         self.processes.lock().unwrap().downs.push(Down { watcher, reference, target, reason });
         if let Some(hook) = self.on_down.get() {
@@ -108,8 +108,8 @@ impl Watchers for World {
 /// A sender that calls a function.
 pub(crate) struct Calls<F>(pub(crate) F);
 
-impl<F: Fn(&Routed) -> Result<(), NoConnection> + Send + Sync> Sender for Calls<F> {
-    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+impl<F: Fn(&RoutedMessage) -> Result<(), NoConnection> + Send + Sync> Sender for Calls<F> {
+    fn send(&self, message: RoutedMessage) -> Result<(), NoConnection> {
         (self.0)(&message)
     }
 }
@@ -130,11 +130,11 @@ impl Site {
 
     /// Creates `HERE` with a sender that calls a function, which also gets the plane.
     pub(crate) fn calling(
-        send: impl Fn(&ControlPlane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static,
+        send: impl Fn(&ControlPlane, &RoutedMessage) -> Result<(), NoConnection> + Send + Sync + 'static,
     ) -> Self {
         let place: Arc<OnceLock<Weak<ControlPlane>>> = Arc::default();
         let own = place.clone();
-        let sender = Calls(move |message: &Routed| {
+        let sender = Calls(move |message: &RoutedMessage| {
             let plane = own.get().and_then(Weak::upgrade).expect("the plane is alive");
             send(&plane, message)
         });

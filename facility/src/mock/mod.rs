@@ -11,14 +11,14 @@ use core::time::Duration;
 
 use atropos_kernel::Reason;
 
-use crate::link::{LinkError, LinkFacility, Linked};
+use crate::link::{LinkError, LinkFacility, LinkQuery};
 use crate::log::CallLog;
 use crate::output::{OutputError, OutputFacility};
 use crate::record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
-use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
+use crate::spawn::{EntryPoint, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timer::{TimeLeft, TimerError, TimerFacility};
+use crate::timer::{RemainingTime, TimerError, TimerFacility};
 
 /// The live and the dead pids of a test; all other pids were never allocated.
 #[derive(Clone, Debug, Default)]
@@ -142,8 +142,8 @@ impl LinkFacility for MockLinks {
         self.caller(caller).map(|()| false)
     }
 
-    fn is_linked(&self, caller: u64, _other: u64) -> Result<Linked, LinkError> {
-        self.caller(caller).map(|()| Linked::Known(false))
+    fn is_linked(&self, caller: u64, _other: u64) -> Result<LinkQuery, LinkError> {
+        self.caller(caller).map(|()| LinkQuery::Known(false))
     }
 }
 
@@ -171,7 +171,7 @@ impl MockSpawner {
 }
 
 impl SpawnFacility for MockSpawner {
-    fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
+    fn spawn(&self, caller: u64, entry: EntryPoint<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
         let (module, function) = (entry.module.to_string(), entry.function.to_string());
         self.log.write(SpawnRecord { caller, module, function, flags });
         if !self.functions.contains(&entry.function) {
@@ -215,14 +215,14 @@ impl<M: Send> TimerFacility<M> for MockTimers<M> {
         if self.cast.was(target) { Ok(next(&self.references)) } else { Err(TimerError::NoProc) }
     }
 
-    fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
+    fn cancel(&self, caller: u64, timer: u64) -> Result<RemainingTime, TimerError> {
         self.log.write(TimerRecord::Cancel { caller, timer });
-        self.caller(caller).map(|()| TimeLeft::Known(None))
+        self.caller(caller).map(|()| RemainingTime::Known(None))
     }
 
-    fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
+    fn read(&self, caller: u64, timer: u64) -> Result<RemainingTime, TimerError> {
         self.log.write(TimerRecord::Read { caller, timer });
-        self.caller(caller).map(|()| TimeLeft::Known(None))
+        self.caller(caller).map(|()| RemainingTime::Known(None))
     }
 }
 

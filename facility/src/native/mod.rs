@@ -13,8 +13,8 @@ use atropos_kernel::{
     SpawnError as KernelSpawnError, SpawnOptions,
 };
 
-use crate::link::{LinkError, LinkFacility, Linked};
-use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
+use crate::link::{LinkError, LinkFacility, LinkQuery};
+use crate::spawn::{EntryPoint, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 
 /// Access to a kernel, from any thread.
@@ -63,7 +63,7 @@ impl<G: KernelAccess> KernelFacilities<G> {
         caller: u64,
         what: impl FnOnce(&Caller<'_>) -> Result<R, ActAsError>,
     ) -> Result<R, SupervisionError> {
-        let done = act(&self.0, caller, |behalf| what(behalf).inspect_err(|error| ends(behalf, *error)));
+        let done = act(&self.0, caller, |acting| what(acting).inspect_err(|error| ends(acting, *error)));
         done.ok_or(SupervisionError::NoCaller)?.map_err(|error| match error {
             ActAsError::NoProc => SupervisionError::NoProc,
             _ => SupervisionError::NoCaller,
@@ -78,25 +78,23 @@ impl<G: KernelAccess> KernelFacilities<G> {
     }
 
     fn link_as(&self, caller: u64, target: u64, as_otp: bool) -> Result<(), LinkError> {
-        self.tie(caller, |behalf| match Pid::from_raw(target) {
-            Some(target) => behalf.link(target, as_otp),
-            None if matches!(behalf.standing(), CallerState::Running | CallerState::Elsewhere) => {
-                Err(ActAsError::NoProc)
-            }
+        self.tie(caller, |acting| match Pid::from_raw(target) {
+            Some(target) => acting.link(target, as_otp),
+            None if matches!(acting.state(), CallerState::Running | CallerState::Elsewhere) => Err(ActAsError::NoProc),
             None => Err(ActAsError::NoCaller),
         })
     }
 }
 
 /// Kills a caller whose operation ran out of memory (F4).
-fn ends(behalf: &Caller<'_>, error: ActAsError) {
+fn ends(acting: &Caller<'_>, error: ActAsError) {
     if error == ActAsError::NoMemory {
-        behalf.kill_out_of_memory();
+        acting.kill_out_of_memory();
     }
 }
 
-fn was_born(behalf: &Caller<'_>) -> Result<(), ActAsError> {
-    if behalf.standing() == CallerState::NeverAllocated { Err(ActAsError::NoCaller) } else { Ok(()) }
+fn was_born(acting: &Caller<'_>) -> Result<(), ActAsError> {
+    if acting.state() == CallerState::NeverAllocated { Err(ActAsError::NoCaller) } else { Ok(()) }
 }
 
 fn result(placed: MonitorOutcome) -> MonitorResult {
@@ -105,25 +103,25 @@ fn result(placed: MonitorOutcome) -> MonitorResult {
 
 impl<G: KernelAccess> SupervisionFacility for KernelFacilities<G> {
     fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError> {
-        self.supervise(caller, |behalf| {
-            was_born(behalf)?;
-            let placed = behalf.monitor(Pid::from_raw(target).ok_or(ActAsError::NoProc)?)?;
+        self.supervise(caller, |acting| {
+            was_born(acting)?;
+            let placed = acting.monitor(Pid::from_raw(target).ok_or(ActAsError::NoProc)?)?;
             Ok(result(placed))
         })
     }
 
     fn demonitor_with(&self, caller: u64, reference: u64, flush: bool) -> Result<Option<bool>, SupervisionError> {
-        self.supervise(caller, |behalf| {
-            was_born(behalf)?;
+        self.supervise(caller, |acting| {
+            was_born(acting)?;
             // A number that is no valid reference is no monitor of the caller.
-            Reference::from_raw(reference).map_or(Ok(Some(false)), |reference| behalf.demonitor(reference, flush))
+            Reference::from_raw(reference).map_or(Ok(Some(false)), |reference| acting.demonitor(reference, flush))
         })
     }
 
     fn exit_signal(&self, caller: u64, target: u64, reason: Reason) -> Result<(), SupervisionError> {
-        self.supervise(caller, |behalf| {
-            was_born(behalf)?;
-            Pid::from_raw(target).map_or(Ok(()), |target| behalf.exit(target, reason))
+        self.supervise(caller, |acting| {
+            was_born(acting)?;
+            Pid::from_raw(target).map_or(Ok(()), |target| acting.exit(target, reason))
         })
     }
 }
@@ -139,24 +137,24 @@ impl<G: KernelAccess> LinkFacility for KernelFacilities<G> {
 
     fn unlink(&self, caller: u64, target: u64) -> Result<(), LinkError> {
         let (Some(_), Some(target)) = (Pid::from_raw(caller), Pid::from_raw(target)) else { return Ok(()) };
-        self.tie(caller, |behalf| behalf.unlink(target))
+        self.tie(caller, |acting| acting.unlink(target))
     }
 
     fn set_trap_exit(&self, caller: u64, trap: bool) -> Result<bool, LinkError> {
-        self.tie(caller, |behalf| behalf.set_trap_exit(trap))
+        self.tie(caller, |acting| acting.set_trap_exit(trap))
     }
 
     fn trap_exit(&self, caller: u64) -> Result<bool, LinkError> {
-        self.tie(caller, |behalf| behalf.trap_exit())
+        self.tie(caller, |acting| acting.trap_exit())
     }
 
-    fn is_linked(&self, caller: u64, other: u64) -> Result<Linked, LinkError> {
-        self.tie(caller, |behalf| match Pid::from_raw(other) {
-            Some(other) => behalf.is_linked(other).map(|asked| match asked {
-                MaybeReady::Ready(linked) => Linked::Known(linked),
-                MaybeReady::Pending(waiting) => Linked::Later(waiting),
+    fn is_linked(&self, caller: u64, other: u64) -> Result<LinkQuery, LinkError> {
+        self.tie(caller, |acting| match Pid::from_raw(other) {
+            Some(other) => acting.is_linked(other).map(|asked| match asked {
+                MaybeReady::Ready(linked) => LinkQuery::Known(linked),
+                MaybeReady::Pending(waiting) => LinkQuery::Later(waiting),
             }),
-            None => behalf.trap_exit().map(|_| Linked::Known(false)),
+            None => acting.trap_exit().map(|_| LinkQuery::Known(false)),
         })
     }
 }
@@ -168,7 +166,7 @@ pub trait CodeResolver: Send + Sync {
 
     /// Returns the body of an entry point; `None` if there is no such entry point, or it does not
     /// take these arguments. No pid has been allocated at this point, so nothing has to be undone.
-    fn resolve(&self, entry: Entry<'_>) -> Option<Self::Body>;
+    fn resolve(&self, entry: EntryPoint<'_>) -> Option<Self::Body>;
 }
 
 /// Spawning on a kernel: a gate and a program.
@@ -188,7 +186,7 @@ impl<G: KernelAccess, P: CodeResolver> Spawner<G, P> {
 }
 
 impl<G: KernelAccess, P: CodeResolver> SpawnFacility for Spawner<G, P> {
-    fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
+    fn spawn(&self, caller: u64, entry: EntryPoint<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
         let body = self.1.resolve(entry).ok_or(SpawnError::Unresolved)?;
         let mut options = SpawnOptions::new().trap_exit(flags.trap_exit);
         if flags.link {
@@ -197,7 +195,7 @@ impl<G: KernelAccess, P: CodeResolver> SpawnFacility for Spawner<G, P> {
         if flags.monitor {
             options = options.monitor();
         }
-        let spawned = act(&self.0, caller, |behalf| behalf.spawn(&options, body)).ok_or(SpawnError::NoCaller)?;
+        let spawned = act(&self.0, caller, |acting| acting.spawn(&options, body)).ok_or(SpawnError::NoCaller)?;
         let spawned = spawned.map_err(|error| match error {
             KernelSpawnError::TooMany => SpawnError::TooMany,
             KernelSpawnError::Dying | KernelSpawnError::NoParent => SpawnError::NoCaller,

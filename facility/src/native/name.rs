@@ -9,9 +9,9 @@ use crate::supervision::MonitorResult;
 impl<G: KernelAccess> KernelFacilities<G> {
     /// Calls `what` for a caller that is alive.
     fn name<R>(&self, caller: u64, what: impl FnOnce(&Caller<'_>) -> Result<R, NameError>) -> Result<R, NameError> {
-        let done = act(&self.0, caller, |behalf| match behalf.standing() {
+        let done = act(&self.0, caller, |acting| match acting.state() {
             CallerState::Dead | CallerState::NeverAllocated => Err(NameError::NoCaller),
-            _ => what(behalf),
+            _ => what(acting),
         });
         done.ok_or(NameError::NoCaller)?
     }
@@ -19,9 +19,9 @@ impl<G: KernelAccess> KernelFacilities<G> {
 
 impl<G: KernelAccess> NameFacility for KernelFacilities<G> {
     fn register(&self, caller: u64, name: &str, pid: u64) -> Result<(), NameError> {
-        self.name(caller, |behalf| {
+        self.name(caller, |acting| {
             let pid = Pid::from_raw(pid).ok_or(NameError::NoProc)?;
-            behalf.register(name, pid).map_err(|error| match error {
+            acting.register(name, pid).map_err(|error| match error {
                 RegisterError::InUse => NameError::InUse,
                 RegisterError::NoProc => NameError::NoProc,
                 RegisterError::AlreadyNamed => NameError::AlreadyNamed,
@@ -32,7 +32,7 @@ impl<G: KernelAccess> NameFacility for KernelFacilities<G> {
     }
 
     fn unregister(&self, caller: u64, name: &str) -> Result<bool, NameError> {
-        self.name(caller, |behalf| Ok(behalf.unregister(name)))
+        self.name(caller, |acting| Ok(acting.unregister(name)))
     }
 
     fn whereis(&self, name: &str) -> Option<u64> {
@@ -42,8 +42,8 @@ impl<G: KernelAccess> NameFacility for KernelFacilities<G> {
     }
 
     fn monitor_name(&self, caller: u64, name: &str) -> Result<MonitorResult, NameError> {
-        self.name(caller, |behalf| {
-            behalf.monitor_name(name).map(result).map_err(|error| match error {
+        self.name(caller, |acting| {
+            acting.monitor_name(name).map(result).map_err(|error| match error {
                 ActAsError::TableFull => NameError::TooMany,
                 ActAsError::NoMemory => NameError::NoMemory,
                 _ => NameError::NoCaller,

@@ -70,7 +70,7 @@ impl Probe {
                         written.push(Event::Exit(exit.from.map(Pid::to_raw), exit.reason));
                     }
                     Received::Down(down) => {
-                        let MonitorTarget::Pid(process) = down.object else { panic!("a monitor by name") };
+                        let MonitorTarget::Pid(process) = down.target else { panic!("a monitor by name") };
                         let (reference, process) = (down.reference.to_raw(), process.to_raw());
                         written.push(Event::Down { reference, process, reason: down.reason });
                     }
@@ -183,7 +183,7 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub(crate) struct Tasks;
 
 /// The closure that [`Tasks`] runs.
-pub(crate) type Task = Box<dyn FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send>;
+pub(crate) type Task = Box<dyn FnMut(&atropos::Cx<'_, Order>) -> atropos::BodyPoll + Send>;
 
 /// A body that is a closure.
 pub(crate) struct Runs(Task);
@@ -191,7 +191,7 @@ pub(crate) struct Runs(Task);
 impl atropos::Body for Runs {
     type Message = Order;
 
-    fn resume(&mut self, cx: &atropos::Cx<'_, Order>) -> atropos::Resumed {
+    fn resume(&mut self, cx: &atropos::Cx<'_, Order>) -> atropos::BodyPoll {
         (self.0)(cx)
     }
 }
@@ -199,7 +199,7 @@ impl atropos::Body for Runs {
 impl atropos::facility::CodeResolver for Tasks {
     type Body = Runs;
 
-    fn resolve(&self, entry: atropos::facility::Entry<'_>) -> Option<Runs> {
+    fn resolve(&self, entry: atropos::facility::EntryPoint<'_>) -> Option<Runs> {
         if (entry.module, entry.function) != ("tasks", "run") {
             return None;
         }
@@ -213,10 +213,10 @@ pub(crate) fn spawner(runtime: &Runtime) -> Spawner<Handle, Tasks> {
 
 /// Returns the entry point that runs a closure.
 pub(crate) fn run(
-    task: impl FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send + 'static,
-) -> atropos::facility::Entry<'static> {
+    task: impl FnMut(&atropos::Cx<'_, Order>) -> atropos::BodyPoll + Send + 'static,
+) -> atropos::facility::EntryPoint<'static> {
     let task: Task = Box::new(task);
-    atropos::facility::Entry { module: "tasks", function: "run", arguments: Box::new(task) }
+    atropos::facility::EntryPoint { module: "tasks", function: "run", arguments: Box::new(task) }
 }
 
 /// Returns a receiver's next item, which must arrive soon.

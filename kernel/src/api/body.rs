@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use crate::api::cx::Cx;
 use crate::process::header::Header;
-use crate::process::vtable::{BodyVtable, ErasedBody, Process, Resumed, SlicePtr};
+use crate::process::vtable::{BodyPoll, BodyVtable, ErasedBody, Process, SlicePtr};
 
 /// The code that a process runs, one slice at a time: a future, an interpreter, a state machine.
 ///
@@ -19,7 +19,7 @@ pub trait Body: Send + 'static {
     ///
     /// Never called from two places at the same time. A panic in here ends the process with a
     /// crash, if the platform can catch it.
-    fn resume(&mut self, cx: &Cx<'_, Self::Message>) -> Resumed;
+    fn resume(&mut self, cx: &Cx<'_, Self::Message>) -> BodyPoll;
 }
 
 impl<B: Body> ErasedBody for B {
@@ -31,12 +31,10 @@ impl<B: Body> ErasedBody for B {
 /// # Safety
 /// The caller owns the process, which is a `Process<B>` whose body has not been dropped. `slice` is
 /// a slice of it.
-unsafe fn resume<B: Body>(process: NonNull<Header>, slice: SlicePtr<'_>) -> Resumed {
+unsafe fn resume<B: Body>(process: NonNull<Header>, slice: SlicePtr<'_>) -> BodyPoll {
     // SAFETY: P1: the caller is the owner, so no other thread touches the body.
     unsafe { &*Process::<B>::body(process) }.with_mut(|body| {
-        // SAFETY: the body gets no access by which it could store into the slice.
-        let slice = unsafe { slice.get() };
         // SAFETY: P1: the caller is the owner; the body exists until `drop_body`.
-        unsafe { &mut *body }.resume(Cx::of(slice))
+        unsafe { &mut *body }.resume(Cx::of(slice.get()))
     })
 }

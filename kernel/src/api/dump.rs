@@ -19,6 +19,7 @@ use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::process::name::{self, Name};
+use crate::runq::QueueLengths;
 use crate::sync::Ordering;
 
 /// A snapshot of a kernel, see [`Kernel::dump`].
@@ -52,6 +53,8 @@ pub struct CoreDump {
     pub is_idle: bool,
     /// The number of the running slice, and the process to which the slice belongs.
     pub running: Option<(usize, Pid)>,
+    /// The lengths of the core's queues, without processes that are pinned or not yet fetched.
+    pub queues: QueueLengths,
     /// `true` if a process is queued at the core, as far as other cores can see its queues.
     pub has_work: bool,
     /// `true` if a process that another core could steal is queued at the core.
@@ -105,9 +108,6 @@ pub struct ProcessDump {
     /// kill.
     pub is_killed: bool,
 }
-
-/// The part of the reference count of a process that stands for one waker (`process::header`).
-const WAKER: usize = 4;
 
 impl ProcessDump {
     /// Returns `true` if the process is runnable and no core runs it.
@@ -166,6 +166,7 @@ impl Host<'_> {
             core,
             is_idle: self.kernel().is_idle(core),
             running: self.running(core),
+            queues: queues.lengths(),
             has_work: queues.has_local(),
             has_stealable: queues.has_stealable(),
             has_woken: !queues.inbox.is_empty() || !queues.pinned.is_empty(),
@@ -178,7 +179,7 @@ impl Host<'_> {
         let runs = |core: &&CoreDump| core.running.is_some_and(|(_, pid)| pid == process.pid);
         Some(ProcessDump {
             pid: process.pid,
-            name: name::name_of(process).map(|entry| entry.name.clone()),
+            name: name::name_of(&process).map(|entry| entry.name.clone()),
             doing: match process.mailbox.state() {
                 State::Idle => CoreActivity::Waits,
                 State::Active => CoreActivity::Runnable,
@@ -187,8 +188,7 @@ impl Host<'_> {
             },
             runs_on: cores.iter().find(runs).map(|core| core.core),
             core: (process.core != u32::MAX).then_some(process.core as usize),
-            // Relaxed: a hint. The lowest bits are other references.
-            wakers: process.shares.load(Ordering::Relaxed) / WAKER,
+            wakers: process.shares.wakers(),
             waiting: process.mailbox.noted(),
             room: process.bound().map(|bound| (bound.room.messages(), bound.room.limit())),
             // Relaxed, both loads: hints.
@@ -211,6 +211,17 @@ impl fmt::Display for CoreDump {
             (true, false) => f.write_str(", has only work of its own"),
             _ => Ok(()),
         }?;
+        if self.queues.total() > 0 {
+            let QueueLengths { next, newborns, ready: [high, normal, low] } = self.queues;
+            write!(f, ", {} queued", self.queues.total())?;
+            let lengths = [(next, "next"), (newborns, "newborn"), (high, "high"), (normal, "normal"), (low, "low")];
+            let mut lengths = lengths.into_iter().filter(|(len, _)| *len > 0);
+            if let Some((len, queue)) = lengths.next() {
+                write!(f, " ({len} {queue}")?;
+                lengths.try_for_each(|(len, queue)| write!(f, ", {len} {queue}"))?;
+                f.write_str(")")?;
+            }
+        }
         if self.has_woken {
             f.write_str(", has not fetched a process that was woken elsewhere")?;
         }

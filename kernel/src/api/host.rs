@@ -1,11 +1,13 @@
 //! [`Host`]: the kernel as seen by a thread that is not a core.
 
+use alloc::boxed::Box;
 use core::any::TypeId;
 use core::time::Duration;
 
 use crate::api::body::Body;
 use crate::api::cx::{MaybeReady, ask};
-use crate::api::task::context::{Address, Context};
+use crate::api::task::address::Address;
+use crate::api::task::context::Context;
 use crate::api::task::future::{FutureBody, LargeBody, is_large};
 use crate::kernel::Kernel;
 use crate::kernel::handle;
@@ -14,12 +16,12 @@ use crate::memory::NoMemory;
 use crate::ops::exit_signal;
 use crate::ops::host_watch::{ExitWatch, PreparedWatch};
 use crate::ops::info::ProcessInfo;
-use crate::ops::query::QueryKind;
+use crate::ops::query::{ChangeSuspension, GetInfo, IsAlive};
 use crate::ops::send::{self, SendError};
 use crate::ops::spawn::{self, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::timer;
 use crate::pid::{Alias, Pid, Reference};
-use crate::process::header::Header;
+use crate::process::process_ref::ProcessRef;
 use crate::process::relation::{ExitInfo, WatchError};
 use crate::process::table::{FreeSlots, Tombstone};
 use crate::reason::Reason;
@@ -47,7 +49,8 @@ impl<'a> Host<'a> {
     }
 
     pub(crate) fn kernel_cx(&self) -> KernelCx<'_> {
-        self.kernel.kernel_cx(&self.guard, None)
+        // SAFETY: the guard is of a participant of the kernel's domain (`new`).
+        unsafe { self.kernel.kernel_cx_unchecked(&self.guard, None) }
     }
 
     /// Starts a process that has no parent. Lock-free, except for growing the table.
@@ -102,27 +105,25 @@ impl<'a> Host<'a> {
     }
 
     /// Returns `true` if the process has not yet died. Wait-free. A signal sent to it earlier may
-    /// not have reached it: see [`Host::ask_alive`].
+    /// not have reached it: see [`Host::query_alive`].
     pub fn is_alive(&self, pid: Pid) -> bool {
         self.kernel_cx().find(pid).is_some_and(|process| !process.mailbox.is_closed())
     }
 
     /// Queries whether the process is alive after it has handled everything that this thread has
     /// sent to it before.
-    pub fn ask_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
+    pub fn query_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
         match self.kernel_cx().find(pid) {
             None => Ok(MaybeReady::Ready(false)),
-            Some(process) => ask(&self.kernel_cx(), process, QueryKind::Alive)
-                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
+            Some(process) => ask(&self.kernel_cx(), process, IsAlive),
         }
     }
 
-    /// Queries the state of a process as the process itself sees it.
-    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
+    /// Queries the state of a process as the process itself sees it; `None` if it is dead.
+    pub fn info(&self, pid: Pid) -> MaybeReady<Result<Option<Box<ProcessInfo>>, NoMemory>> {
         match self.kernel_cx().find(pid) {
-            None => Ok(MaybeReady::Ready(None)),
-            Some(process) => ask(&self.kernel_cx(), process, QueryKind::Info)
-                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+            None => MaybeReady::Ready(Ok(None)),
+            Some(process) => ask(&self.kernel_cx(), process, GetInfo).unwrap_or(MaybeReady::Ready(Err(NoMemory))),
         }
     }
 
@@ -142,23 +143,20 @@ impl<'a> Host<'a> {
     /// Suspends a process. Once the process has handled this signal, in order with its other
     /// signals, its body is not resumed until [`Host::resume`] has been called as often as this
     /// method. A slice in progress runs to its end. Exit signals act as usual, messages wait. The
-    /// answer, [`QueryReply::Suspended`], is the number of suspensions after this one.
-    ///
-    /// [`QueryReply::Suspended`]: crate::QueryReply::Suspended
+    /// answer is the number of suspensions after this one; `None` if the process is dead.
     pub fn suspend(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
-        self.ask_of_suspension(pid, QueryKind::Suspend)
+        self.change_suspension(pid, ChangeSuspension::Suspend)
     }
 
     /// Undoes one [`Host::suspend`]. Has no effect on a process that is not suspended.
     pub fn resume(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
-        self.ask_of_suspension(pid, QueryKind::Resume)
+        self.change_suspension(pid, ChangeSuspension::Resume)
     }
 
-    fn ask_of_suspension(&self, pid: Pid, question: QueryKind) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+    fn change_suspension(&self, pid: Pid, query: ChangeSuspension) -> Result<MaybeReady<Option<u32>>, NoMemory> {
         match self.kernel_cx().find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => ask(&self.kernel_cx(), process, question)
-                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+            Some(process) => ask(&self.kernel_cx(), process, query),
         }
     }
 
@@ -178,19 +176,12 @@ impl<'a> Host<'a> {
 
     /// Cancels a watch of this kernel. Returns `true` if the watch was in force, and so will never
     /// fire. The callback is dropped here. Amortised O(1).
-    pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
+    pub fn cancel_watch(&self, watch: &ExitWatch) -> bool {
         watch.cancel(&self.kernel_cx())
     }
 
     /// Returns the exit reason that the slot of a dead process keeps.
     pub fn tombstone(&self, pid: Pid) -> Tombstone {
-        if let Some(process) = self.kernel_cx().find(pid)
-            && process.mailbox.is_closed()
-        {
-            // The process is in the middle of its exit.
-            // SAFETY: P3 (`header`) — the mailbox was found closed, so the reason is written.
-            return Tombstone::Known(unsafe { process.reason() });
-        }
         self.kernel.tombstone(pid, &self.guard)
     }
 
@@ -215,7 +206,7 @@ impl<'a> Host<'a> {
     }
 
     /// Returns the process of a slot, if there is one, until its end.
-    pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
+    pub(crate) fn process_at(&self, index: u32) -> Option<ProcessRef<'_>> {
         self.kernel.table.at(index, &self.guard)
     }
 

@@ -10,13 +10,10 @@
 //! returned until the receiver takes another message.
 
 use core::fmt;
-use core::ptr::NonNull;
 
-use crate::intrusive::list::Closed;
-use crate::kernel::Kernel;
+use crate::intrusive::counted::Ref;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::platform::CurrentSlot;
-use crate::kernel::slice::Slice;
+use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
 use crate::mailbox::capacity::Waiter;
 use crate::ops::send::{self, Attachment, SendError};
 use crate::ops::waker;
@@ -31,12 +28,12 @@ pub struct SendReservation(Option<Registration>);
 
 struct Registration {
     /// The waiter's record, with the sender's reference.
-    waiter: NonNull<Waiter>,
+    waiter: Ref<Waiter>,
     /// The process whose mailbox the sender waits for.
     at: Pid,
     /// The kernel of that process: only compared.
-    kernel: *const Kernel,
-    current_slot: fn() -> *const CurrentSlot,
+    kernel: KernelPtr,
+    current_slot: CurrentSlotFn,
 }
 
 // SAFETY: it is a reference to a record of atomics, and a pointer that is only compared.
@@ -50,15 +47,14 @@ impl SendReservation {
         Self(None)
     }
 
-    /// Returns its record, while it waits.
-    pub(crate) fn waiter(&self) -> Option<NonNull<Waiter>> {
-        self.0.as_ref().map(|spot| spot.waiter)
+    /// Returns a reference to its record, while it waits.
+    pub(crate) fn waiter(&self) -> Option<Ref<Waiter>> {
+        self.0.as_ref().map(|spot| spot.waiter.share())
     }
 
     /// Returns `true` if it waits and has not been notified.
     pub fn waits(&self) -> bool {
-        // SAFETY: the reservation's reference keeps the record live.
-        self.0.as_ref().is_some_and(|spot| !unsafe { spot.waiter.as_ref() }.is_called())
+        self.0.as_ref().is_some_and(|spot| !spot.waiter.is_called())
     }
 
     /// Sends `message`, or waits for capacity; see [`crate::Cx::send_or_enqueue`].
@@ -100,18 +96,16 @@ impl SendReservation {
         to: Pid,
         message: M,
     ) -> Result<(), SendError<M>> {
-        let Some((process, bound)) = kernel_cx.find(to).and_then(|process| Some((process, process.bound()?))) else {
-            return Err(SendError::NoProc(message));
+        let found = kernel_cx.find(to).and_then(|process| Some((process, process.header().bound()?)));
+        let Some((process, bound)) = found else { return Err(SendError::NoProc(message)) };
+        let Ok((waiter, queued)) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
+        let spot = Registration {
+            waiter,
+            at: to,
+            kernel: KernelPtr::of(kernel_cx.kernel),
+            current_slot: kernel_cx.kernel.current_slot,
         };
-        let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
-        let spot =
-            Registration { waiter, at: to, kernel: kernel_cx.kernel, current_slot: kernel_cx.kernel.current_slot };
-        // SAFETY: the record is new; the queue's reference goes with it.
-        if let Err(Closed) = unsafe { bound.room.push_waiter(waiter) } {
-            for _share in 0..2 {
-                // SAFETY: both references are still ours, since the push failed.
-                unsafe { Waiter::release(waiter) };
-            }
+        if bound.room.push_waiter(queued).is_err() {
             return Err(SendError::NoProc(message));
         }
         if !bound.room.reserve_or_wait() {
@@ -126,10 +120,7 @@ impl SendReservation {
     /// Releases the record: the slot that it was notified for is used, or it queues again.
     fn used(&mut self) {
         if let Some(spot) = self.0.take() {
-            // SAFETY: the reservation's reference keeps the record live.
-            let _called = unsafe { spot.waiter.as_ref() }.cancel();
-            // SAFETY: the reservation's reference; not used again.
-            unsafe { Waiter::release(spot.waiter) };
+            let _called = spot.waiter.cancel();
         }
     }
 
@@ -137,7 +128,7 @@ impl SendReservation {
     fn leave(&mut self, kernel_cx: &KernelCx<'_>) {
         if let Some(spot) = self.0.take() {
             // If the reservation is used at another kernel, that kernel has nothing to do with it.
-            let is_its_own = core::ptr::eq(kernel_cx.kernel, spot.kernel);
+            let is_its_own = KernelPtr::of(kernel_cx.kernel) == spot.kernel;
             spot.leave(is_its_own.then_some(kernel_cx));
         }
     }
@@ -147,15 +138,13 @@ impl Registration {
     /// Returns a slot that was reserved for it. Without a kernel context no process can be
     /// notified.
     fn leave(self, kernel_cx: Option<&KernelCx<'_>>) {
-        // SAFETY: the reservation's reference keeps the record live.
-        let called = unsafe { self.waiter.as_ref() }.cancel();
-        // SAFETY: the reservation's reference; not used again.
-        unsafe { Waiter::release(self.waiter) };
+        let called = self.waiter.cancel();
+        drop(self.waiter);
         let Some((kernel_cx, process)) = kernel_cx.and_then(|kernel_cx| Some((kernel_cx, kernel_cx.find(self.at)?)))
         else {
             return;
         };
-        if called || counts_as_many(process) {
+        if called || counts_as_many(&process) {
             waker::request_wake(process, kernel_cx);
         }
     }
@@ -169,11 +158,7 @@ fn counts_as_many(process: &Header) -> bool {
 impl Drop for SendReservation {
     fn drop(&mut self) {
         let Some(spot) = self.0.take() else { return };
-        // SAFETY: a platform's `current_slot`, and the slice is not used after this call.
-        let slice = unsafe { Slice::current(spot.current_slot) };
-        let kernel_cx =
-            slice.map(|slice| slice.kernel_cx).filter(|kernel_cx| core::ptr::eq(kernel_cx.kernel, spot.kernel));
-        spot.leave(kernel_cx.as_ref());
+        spot.current_slot.with_slice_of(spot.kernel, |slice| spot.leave(slice.map(|slice| &slice.kernel_cx)));
     }
 }
 

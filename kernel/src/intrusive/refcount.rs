@@ -7,6 +7,7 @@
 
 use core::marker::PhantomData;
 
+use crate::shipped::Shipped;
 use crate::sync::{AtomicU8, Ordering};
 
 /// The orderings of the protocol. They are a parameter so that a loom model can weaken one of them
@@ -21,9 +22,6 @@ pub trait Orders: 'static {
     const LAST: Ordering = Ordering::Acquire;
 }
 
-/// The orderings that the kernel uses.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 /// A reference count of a record (see the module).
@@ -40,9 +38,13 @@ impl<O: Orders> RefCount<O> {
     }
 
     /// Acquires one more reference, for another holder. Wait-free.
+    ///
+    /// # Panics
+    /// If there are 128 references: the count must not wrap. No record has more than a few.
     pub fn add(&self) {
         // Relaxed: only a holder adds a reference.
-        self.count.fetch_add(1, Ordering::Relaxed);
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        assert!(before < 128, "a record has a few references");
     }
 
     /// Releases a reference. Returns `true` if it was the last. Wait-free.

@@ -10,33 +10,29 @@
 //! closed while the sweeper holds records, the sweeper fires them as the death would have (L2 of
 //! `list`).
 
-use core::ptr::NonNull;
+use core::fmt;
 
 use crate::config::SWEEP_AT_LEAST;
-use crate::intrusive::list::{Chain, Closed, Linked, List};
+use crate::intrusive::handle::Handle;
+use crate::intrusive::list::{Chain, Linked, List};
 use crate::sync::{AtomicU32, Ordering};
 
 /// A list of records that are deleted lazily (see the module).
-#[derive(Debug)]
-pub struct SweepList<T> {
-    list: List<T>,
+pub struct SweepList<H: Handle> {
+    list: List<H>,
     cancelled: AtomicU32,
     sweep_at: AtomicU32,
 }
 
-impl<T: Linked> SweepList<T> {
+impl<H: Handle<Record: Linked> + Send> SweepList<H> {
     /// Creates an open, empty list.
     pub fn new() -> Self {
         Self { list: List::new(), cancelled: AtomicU32::new(0), sweep_at: AtomicU32::new(SWEEP_AT_LEAST as u32) }
     }
 
-    /// Adds a record; see [`List::push`]. Lock-free.
-    ///
-    /// # Safety
-    /// As for [`List::push`].
-    pub unsafe fn push(&self, record: NonNull<T>) -> Result<(), Closed> {
-        // SAFETY: the caller has the record, which is in no list (this function's contract).
-        unsafe { self.list.push(record) }
+    /// Adds a record. Returns it if the list is closed; see [`List::push`]. Lock-free.
+    pub fn push(&self, record: H) -> Result<(), H> {
+        self.list.push(record)
     }
 
     /// Returns `true` if the list is empty. Only a hint.
@@ -45,13 +41,13 @@ impl<T: Linked> SweepList<T> {
     }
 
     /// Closes the list; see [`List::close`]. Returns the records oldest first.
-    pub fn close(&self) -> Chain<T> {
+    pub fn close(&self) -> Chain<H> {
         self.list.close().reversed()
     }
 
     /// Takes all records; see [`List::take`]. Returns them oldest first. Only for the owner, which
     /// keeps what it takes.
-    pub fn take(&self) -> Chain<T> {
+    pub fn take(&self) -> Chain<H> {
         if self.list.is_empty() {
             return Chain::empty();
         }
@@ -59,7 +55,7 @@ impl<T: Linked> SweepList<T> {
     }
 
     /// Puts a chain back; see [`List::push_back_chain`].
-    pub fn push_back_chain(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
+    pub fn push_back_chain(&self, chain: Chain<H>) -> Result<(), Chain<H>> {
         self.list.push_back_chain(chain)
     }
 
@@ -75,7 +71,7 @@ impl<T: Linked> SweepList<T> {
     /// `live` says which records stay, `release` gets the others. Returns records to fire: the
     /// list's owner died during the sweep. Lock-free, amortised O(1).
     #[must_use = "the list's owner is dead: what is returned must be fired"]
-    pub fn cancelled(&self, live: impl Fn(NonNull<T>) -> bool, mut release: impl FnMut(NonNull<T>)) -> Chain<T> {
+    pub fn cancelled(&self, live: impl Fn(&H) -> bool, mut release: impl FnMut(H)) -> Chain<H> {
         // Relaxed: the counters only decide when to sweep, never what.
         let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let due = self.sweep_at.load(Ordering::Relaxed);
@@ -88,9 +84,8 @@ impl<T: Linked> SweepList<T> {
         self.cancelled.fetch_sub(cancelled, Ordering::Relaxed);
         let (mut kept, mut count) = (Chain::empty(), 0);
         for record in self.list.take() {
-            if live(record) {
-                // SAFETY: the chain passed the record to this thread.
-                unsafe { kept.push(record) };
+            if live(&record) {
+                kept.push(record);
                 count += 1;
             } else {
                 release(record);
@@ -105,7 +100,13 @@ impl<T: Linked> SweepList<T> {
     }
 }
 
-impl<T: Linked> Default for SweepList<T> {
+impl<H: Handle> fmt::Debug for SweepList<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SweepList")
+    }
+}
+
+impl<H: Handle<Record: Linked> + Send> Default for SweepList<H> {
     fn default() -> Self {
         Self::new()
     }

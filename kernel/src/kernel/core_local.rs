@@ -24,29 +24,34 @@
 //!   never been on the wheel. It marks the timer as refused and leaves the wheel's reference with
 //!   it. The timer's core, or the core that takes the arrivals, finds the mark and releases the
 //!   reference instead of putting the timer on the wheel.
+//! - **H5, no nesting.** The owner borrows the half for one operation of this module at a time. The
+//!   operation calls only the queues and the wheel, which know no core, and no foreign code. So no
+//!   second borrow begins while it lasts.
 
 use alloc::sync::Arc;
-use core::mem::offset_of;
+use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use crate::intrusive::list::List;
+use crate::kernel::Kernel;
 use crate::kernel::custody::{Barrier, Custody};
 use crate::kernel::pace::Pace;
-use crate::kernel::{Kernel, Limits};
-use crate::memory::depot::Depot;
 use crate::memory::pool::{POOLED_BLOCKS, Pool};
-use crate::mutation::Mutation;
+use crate::mutation::mutant;
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
+use crate::process::owned::{Owned, Vacated};
 use crate::process::references::ReferenceBlock;
-use crate::process::table::{Claim, FreeSlots, TableFull};
-use crate::process::timer_record::TimerHead;
+use crate::process::table::{Claim, FreeSlots, HeldSlot, TableFull};
+use crate::process::timer_record::{CancelledShare, CancelledTimer, TimerMessage, ToWheel};
 use crate::reclaim::return_queue::ReturnQueue;
 use crate::reclaim::{Limbo, Participant};
-use crate::runq::{Local, Queued, Shared};
-use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell, spin_loop};
+use crate::runq::node::HeldRunNode;
+use crate::runq::{Local, Queued, Queues, Shared};
+use crate::shipped::Shipped;
+use crate::sync::{Cell, MutPtr, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell, spin_loop};
 use crate::timer::inbox::TimerInbox;
-use crate::timer::wheel::{TimerNode, Wheel};
+use crate::timer::wheel::Wheel;
 
 /// The number of timers that cascade ahead of time in one step.
 const TIDY: usize = 64;
@@ -58,7 +63,7 @@ pub(crate) struct CoreShared {
     /// The core's run queues.
     pub queues: Shared,
     /// Timers of this core's wheel that other cores have cancelled.
-    pub cancelled: List<TimerHead>,
+    pub cancelled: List<CancelledShare>,
     /// Timers that were started while a rescuer had this core's wheel.
     arrivals: TimerInbox,
     /// What the core runs, for the cores that monitor it.
@@ -78,87 +83,110 @@ unsafe impl Sync for Apart {}
 
 /// The state that a core has to itself, except for rescuers; see the module.
 #[derive(Debug)]
-pub(crate) struct Half {
-    pub queues: Local,
-    pub wheel: Wheel,
+struct Half {
+    queues: Local,
+    wheel: Wheel,
 }
 
-impl Half {
+/// The half in the hands of the core that has it (`custody`, C1), with the shared part that belongs
+/// to it.
+pub(crate) struct HeldHalf<'h> {
+    half: MutPtr<Half>,
+    shared: &'h CoreShared,
+}
+
+impl HeldHalf<'_> {
+    #[inline(always)]
+    fn half(&mut self) -> &mut Half {
+        // SAFETY: C1, this core has the half for as long as this value exists, and this value is
+        // the core's only access to it.
+        self.half.with(|half| unsafe { &mut *half })
+    }
+
+    /// Returns the queues.
+    #[inline(always)]
+    pub(crate) fn queues(&mut self) -> Queues<'_> {
+        let shared = &self.shared.queues;
+        // SAFETY: C1, this core has the half, whose queues are used with this shared part only.
+        // With one core no thread steals.
+        unsafe { Queues::of(&mut self.half().queues, shared) }
+    }
+
+    /// Returns the wheel.
+    #[inline(always)]
+    pub(crate) fn wheel(&mut self) -> &mut Wheel {
+        &mut self.half().wheel
+    }
+
     /// Puts the arrivals on the wheel (H3).
     #[cold]
-    fn accept_down(&mut self, shared: &CoreShared, pool: &Pool) {
-        // SAFETY: H3, the arrivals were started and are not on a wheel yet; the wheel's reference
-        // comes with each.
-        shared.arrivals.take(|node, due| unsafe { self.put_on(node, due, pool) });
+    fn accept_down(&mut self, pool: &Pool) {
+        let shared = self.shared;
+        // SAFETY: H3, the arrivals were started and are not on a wheel yet, and we have the wheel.
+        shared.arrivals.take(|node| self.put_on(unsafe { ToWheel::of(node) }, pool));
     }
 
     /// Puts a timer on the wheel, unless it was cancelled before it arrived (H4).
-    ///
-    /// # Safety
-    /// The timer has not been on a wheel, and the caller passes the wheel's reference with it.
     #[inline]
-    unsafe fn put_on(&mut self, node: NonNull<TimerNode>, due: u64, pool: &Pool) {
-        // SAFETY: the wheel's reference keeps the record live.
-        if unsafe { node.as_ref() }.is_refused() {
-            // SAFETY: H4, the timer was never on a wheel, and the caller passes the wheel's
-            // reference (this function's contract).
-            return unsafe { Self::give_up_refused(node, pool) };
+    fn put_on(&mut self, timer: ToWheel, pool: &Pool) {
+        if timer.is_refused() {
+            return Self::give_up_refused(timer, pool);
         }
-        // SAFETY: the timer has not been on a wheel (this function's contract), and the wheel's
-        // reference keeps it live.
-        unsafe { self.wheel.insert(node, due) };
+        // SAFETY: `ToWheel` says that the timer is on its way to this wheel, and live until it is
+        // taken off.
+        unsafe { self.wheel().insert(timer.node(), timer.due) };
     }
 
     /// Releases a refused timer.
-    ///
-    /// # Safety
-    /// The timer has not been on a wheel, and the caller passes the wheel's reference with it.
     #[cold]
-    unsafe fn give_up_refused(node: NonNull<TimerNode>, pool: &Pool) {
-        // SAFETY: the caller passes the wheel's reference (this function's contract), and the
-        // record is not used again.
-        unsafe { TimerHead::release(TimerHead::of_wheel(node), Some(pool)) };
+    fn give_up_refused(timer: ToWheel, pool: &Pool) {
+        // SAFETY: H4, the timer is refused, and was never on a wheel.
+        unsafe { timer.release(Some(pool)) };
+    }
+
+    /// Takes a due timer off the wheel and decides that it fires. Returns `None` if no timer is
+    /// due, and `Some(None)` for a timer that was cancelled in between.
+    #[inline]
+    pub(crate) fn pop_due(&mut self, now: u64) -> Option<Option<TimerMessage>> {
+        // SAFETY: we have the wheel (C1), and have just taken the timer off.
+        self.wheel().pop_due(now).map(|node| unsafe { ToWheel::of(node) }.fire::<Shipped>())
+    }
+
+    /// Takes any timer off the wheel and decides that it is cancelled, as [`HeldHalf::pop_due`]
+    /// does.
+    fn pop_any(&mut self) -> Option<Option<CancelledTimer>> {
+        // SAFETY: we have the wheel (C1), and have just taken the timer off.
+        self.wheel().pop_any().map(|node| unsafe { ToWheel::of(node) }.cancel())
     }
 
     /// Takes off the timers that other cores have cancelled.
-    pub(crate) fn settle(&mut self, shared: &CoreShared, pool: &Pool) {
+    pub(crate) fn settle(&mut self, pool: &Pool) {
         // This order matters: a timer that was cancelled by now has arrived, or has not been put
         // anywhere yet (H4).
-        let cancelled = shared.cancelled.take();
-        if !shared.arrivals.is_empty() {
-            self.accept_down(shared, pool);
+        let cancelled = self.shared.cancelled.take();
+        if !self.shared.arrivals.is_empty() {
+            self.accept_down(pool);
         }
         for timer in cancelled {
-            // SAFETY: the canceller pushed the timer with the wheel's reference, and the arrivals
-            // are on the wheel.
-            unsafe { self.remove_timer(timer, pool) };
+            self.remove_timer(timer, pool);
         }
     }
 
-    /// Takes a cancelled timer off the wheel, or marks it as refused (H4).
-    ///
-    /// # Safety
-    /// The timer belongs to this wheel and is cancelled, and the caller has the wheel's reference.
-    /// There are no arrivals.
+    /// Takes a cancelled timer off the wheel, or marks it as refused (H4). There are no arrivals.
     #[inline]
-    unsafe fn remove_timer(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
-        let node = TimerHead::wheel(timer);
-        // SAFETY: the wheel's reference keeps the record live, and we have the wheel (C1).
-        let inner = unsafe { node.as_ref() };
-        if inner.is_on_wheel() {
-            // SAFETY: the node is on this wheel.
-            unsafe { self.wheel.remove(node) };
-        } else if !inner.was_put() {
-            // SAFETY: the wheel's reference keeps the record live.
-            let kernel = unsafe { timer.as_ref() }.kernel();
+    fn remove_timer(&mut self, timer: CancelledShare, pool: &Pool) {
+        if timer.is_on_wheel() {
+            // SAFETY: the timer is this core's, so its node is on this wheel.
+            unsafe { self.wheel().remove(timer.node()) };
+        } else if !timer.was_put() {
             // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
-            if !unsafe { kernel.get() }.mutated(Mutation::ForgetsTheRefused) {
-                return inner.refuse();
-            }
+            mutant!(unsafe { timer.kernel().get() }.mutations, ForgetsTheRefused,
+                right => return timer.refuse(),
+                wrong => (),
+            );
         }
-        // SAFETY: the caller has the wheel's reference (this function's contract), and the record
-        // is not used again.
-        unsafe { TimerHead::release(timer, Some(pool)) };
+        // SAFETY: the timer is off its wheel for good: taken off above, or before it was cancelled.
+        unsafe { timer.release(Some(pool)) };
     }
 }
 
@@ -178,12 +206,12 @@ impl CoreShared {
 
     /// Lends the half to another core, unless its owner or a rescuer has it. `f` calls no foreign
     /// code.
-    pub(crate) fn rescue<R>(&self, kernel: &Kernel, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+    pub(crate) fn rescue<R>(&self, kernel: &Kernel, f: impl FnOnce(&mut HeldHalf<'_>) -> R) -> Option<R> {
         if !self.custody.take(kernel.barrier, || kernel.world().heavy_barrier()) {
             return None;
         }
-        // SAFETY: C1, `take` succeeded, so the half is ours until `give_back`.
-        let result = self.half.0.with_mut(|half| f(unsafe { &mut *half }));
+        // C1: `take` succeeded, so the half is ours until `give_back`.
+        let result = f(&mut HeldHalf { half: self.half.0.get_mut(), shared: self });
         self.custody.give_back();
         Some(result)
     }
@@ -255,12 +283,16 @@ impl RunningMark {
 #[derive(Debug)]
 pub(crate) struct CoreLocal {
     id: usize,
+    /// The core's part of the kernel, which `_kernel` keeps.
     shared: Own,
+    _kernel: Arc<Kernel>,
     barrier: Barrier,
     /// `true` while the owner has the half (H1).
     held: Cell<bool>,
+    /// `true` while the owner uses the half (H5). Only debug builds look.
+    in_use: Cell<bool>,
     limbo: UnsafeCell<Limbo>,
-    basket: Arc<ReturnQueue>,
+    return_queue: Arc<ReturnQueue>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<ReferenceBlock>,
     pool: Pool,
@@ -273,6 +305,42 @@ pub(crate) struct CoreLocal {
     credit: Cell<u32>,
     random: Cell<u64>,
     max_timers: usize,
+}
+
+/// The half that its owner uses, until this value is dropped.
+pub(crate) struct OwnHalf<'c> {
+    half: HeldHalf<'c>,
+    /// `true` if the owner leaves the half afterwards.
+    for_once: bool,
+    #[cfg(debug_assertions)]
+    in_use: &'c Cell<bool>,
+}
+
+impl<'c> Deref for OwnHalf<'c> {
+    type Target = HeldHalf<'c>;
+
+    #[inline(always)]
+    fn deref(&self) -> &HeldHalf<'c> {
+        &self.half
+    }
+}
+
+impl DerefMut for OwnHalf<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.half
+    }
+}
+
+impl Drop for OwnHalf<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        assert!(self.in_use.replace(false), "the half was in use");
+        if self.for_once {
+            self.half.shared.custody.leave();
+        }
+    }
 }
 
 /// The owner's pointer to its core's shared part.
@@ -299,16 +367,21 @@ impl Drop for Outside<'_> {
 impl CoreLocal {
     /// Creates the private part of core `id`.
     ///
-    /// # Safety
-    /// The core is this kernel's, and the kernel outlives the result. It is created once.
-    pub(crate) unsafe fn new(id: usize, kernel: &Kernel, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
+    /// # Panics
+    /// If the kernel has no such core, or the core has been created before: its queues have one
+    /// owner.
+    pub(crate) fn new(id: usize, kernel: Arc<Kernel>, seed: u64) -> Self {
+        assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
+        assert!(kernel.cores[id].claim(), "core {id} has been made before");
+        let (limits, depot) = (&kernel.options.limits, kernel.depot.clone());
         Self {
             id,
             shared: Own(NonNull::from(&kernel.cores[id])),
             barrier: kernel.barrier,
             held: Cell::new(true),
+            in_use: Cell::new(false),
             limbo: UnsafeCell::new(Limbo::new()),
-            basket: Arc::new(ReturnQueue::new()),
+            return_queue: Arc::new(ReturnQueue::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(ReferenceBlock::default()),
             pool: Pool::new(limits.kept, depot),
@@ -317,6 +390,7 @@ impl CoreLocal {
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
             max_timers: limits.timers,
+            _kernel: kernel,
         }
     }
 
@@ -325,10 +399,10 @@ impl CoreLocal {
         self.id
     }
 
-    /// What others see of it.
+    /// Returns the part of the core that other cores see.
     #[inline(always)]
     pub(crate) fn shared(&self) -> &CoreShared {
-        // SAFETY: the kernel outlives this value (`new`'s contract).
+        // SAFETY: it is a part of the kernel, which this value holds and which does not move.
         unsafe { self.shared.0.as_ref() }
     }
 
@@ -360,57 +434,98 @@ impl CoreLocal {
         Outside(Some(self))
     }
 
-    /// Borrows the half, if no rescuer has it. `f` calls no foreign code, and does not use this
-    /// core.
+    /// Borrows the half for one operation of this file, if no rescuer has it (H5).
     #[inline(always)]
-    fn half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+    fn half(&self) -> Option<OwnHalf<'_>> {
         let shared = self.shared();
+        debug_assert!(!self.in_use.replace(true), "the core's half is in use");
         // In foreign code, for this operation only (H1).
         let for_once = !self.held.get();
         if for_once && !shared.custody.enter(self.barrier) {
+            debug_assert!(self.in_use.replace(false));
             return None;
         }
-        // One call of `f`, so that its code is inlined here and is not a function of its own.
-        // SAFETY: C1, the owner has the half. One thread drives the core, and borrows do not nest
-        // (see the module).
-        let result = shared.half.0.with_mut(|half| f(unsafe { &mut *half }));
-        if for_once {
-            shared.custody.leave();
-        }
-        Some(result)
-    }
-
-    /// Borrows the queues, if no rescuer has them. `f` calls no foreign code, and does not use this
-    /// core.
-    #[inline(always)]
-    pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> Option<R> {
-        self.half(|half| f(&mut half.queues))
-    }
-
-    /// Borrows the queues without a closure.
-    ///
-    /// # Safety
-    /// The core has its half ([`CoreLocal::hold`]). The caller does not use the reference after it
-    /// calls anything else of the core, or foreign code.
-    #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "the contract excludes another borrow")]
-    pub(crate) unsafe fn held_queues(&self) -> &mut Local {
-        debug_assert!(self.held.get(), "the half is the core's own");
-        // SAFETY: C1, the core has its half (this function's contract); one thread drives the core,
-        // and borrows do not nest.
-        self.shared().half.0.with_mut(|half| unsafe { &mut (*half).queues })
-    }
-
-    /// Borrows the half with the arrivals on the wheel (H3), if no rescuer has it. `f` calls no
-    /// foreign code, and does not use this core.
-    #[inline(always)]
-    fn wheel<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
-        self.half(|half| {
-            if self.barrier != Barrier::Alone && !self.shared().arrivals.is_empty() {
-                half.accept_down(self.shared(), &self.pool);
-            }
-            f(half)
+        Some(OwnHalf {
+            half: HeldHalf { half: shared.half.0.get_mut(), shared },
+            for_once,
+            #[cfg(debug_assertions)]
+            in_use: &self.in_use,
         })
+    }
+
+    /// Takes the next process, and `true` if one that was hidden in the LIFO slot has become
+    /// stealable.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<(HeldRunNode, bool)> {
+        let mut half = self.half()?;
+        let mut queues = half.queues();
+        let node = queues.pop()?;
+        Some((node, queues.publish_seen()))
+    }
+
+    /// Ends a slice that has `left` of its budget ([`Queues::end_slice`]).
+    #[inline]
+    pub(crate) fn end_slice(&self, left: u32) {
+        if let Some(mut half) = self.half() {
+            half.queues().end_slice(left);
+        }
+    }
+
+    /// Ends a slice that has `left` of its budget, and takes the next process if it continues the
+    /// budget ([`Queues::pop_continuing`]).
+    #[inline(always)]
+    pub(crate) fn end_slice_and_pop(&self, left: u32) -> Option<(HeldRunNode, u32)> {
+        let mut half = self.half()?;
+        let mut queues = half.queues();
+        queues.end_slice(left);
+        queues.pop_continuing()
+    }
+
+    /// Returns the reduction budget of the process that was taken last ([`Queues::budget`]).
+    #[inline]
+    pub(crate) fn budget(&self) -> Option<(u32, bool)> {
+        Some(self.half()?.queues().budget())
+    }
+
+    /// Charges reductions to the quantum ([`Queues::charge`]). Does nothing while a rescuer has the
+    /// queues.
+    #[inline]
+    pub(crate) fn charge(&self, reductions: u32) {
+        if let Some(mut half) = self.half() {
+            half.queues().charge(reductions);
+        }
+    }
+
+    /// Moves processes that other threads woke into the queues.
+    pub(crate) fn drain_inboxes(&self) {
+        if let Some(mut half) = self.half() {
+            half.queues().drain();
+        }
+    }
+
+    /// Takes work from another core ([`Queues::steal`]).
+    pub(crate) fn steal(&self, victim: &Shared) -> Option<HeldRunNode> {
+        self.half()?.queues().steal(victim)
+    }
+
+    /// Takes everything that another core has queued ([`Queues::take_over`]).
+    pub(crate) fn take_over(&self, victim: &Shared) -> usize {
+        self.half().map_or(0, |mut half| half.queues().take_over(victim))
+    }
+
+    /// Returns `true` if this core has a process to run, or a rescuer has its queues.
+    pub(crate) fn has_work(&self) -> bool {
+        self.half().is_none_or(|mut half| half.queues().has_work())
+    }
+
+    /// Borrows the half with the arrivals on the wheel (H3), if no rescuer has it.
+    #[inline(always)]
+    fn wheel(&self) -> Option<OwnHalf<'_>> {
+        let mut half = self.half()?;
+        if self.barrier != Barrier::Alone && !self.shared().arrivals.is_empty() {
+            half.accept_down(&self.pool);
+        }
+        Some(half)
     }
 
     fn limbo<R>(&self, f: impl FnOnce(&mut Limbo) -> R) -> R {
@@ -452,17 +567,15 @@ impl CoreLocal {
 
     /// Queues a process that was just woken on this core, or started.
     #[inline(always)]
-    pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header, newborn: bool) {
-        if process.core != u32::MAX {
-            return self.schedule_pinned(process);
+    pub(crate) fn schedule(&self, kernel: &Kernel, owned: Owned<'_>, newborn: bool) {
+        if owned.core != u32::MAX {
+            return self.schedule_pinned(owned);
         }
-        let node = process.run_node();
-        let shared = &self.shared().queues;
-        // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
-        let queued = self.queues(|queues| unsafe { queues.push_next(shared, node, newborn) });
-        // SAFETY: P1, the caller woke the process, and the closure did not run, so it is in no
-        // queue.
-        let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
+        let node = owned.into_run_node();
+        let queued = match self.half() {
+            Some(mut half) => half.queues().push_next(node, newborn),
+            None => self.hand_in(node),
+        };
         if queued == Queued::Stealable {
             self.wake_peer_relaxed(kernel);
         }
@@ -470,56 +583,42 @@ impl CoreLocal {
 
     /// Queues a process that may run on this core only, like [`CoreLocal::schedule`].
     #[inline(never)]
-    fn schedule_pinned(&self, process: &Header) {
-        // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
-        let queued = self.queues(|queues| unsafe { queues.push_pinned(process.run_node()) });
-        if queued.is_none() {
+    fn schedule_pinned(&self, owned: Owned<'_>) {
+        let node = owned.into_run_node();
+        match self.half() {
+            Some(mut half) => half.queues().push_pinned(node),
             // No other core can run the process, so none is woken.
-            // SAFETY: P1, the caller woke the process, and the closure did not run, so it is in no
-            // queue.
-            let _hidden = unsafe { self.hand_in(&self.shared().queues, process) };
+            None => self.shared().queues.pinned.push(node),
         }
     }
 
     /// Queues a process whose slice is over, behind the queued processes. Wakes another core if
     /// more work is left.
-    pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
-        let node = process.run_node();
-        let shared = &self.shared().queues;
-        let helps = self.queues(|queues| {
-            if process.core != u32::MAX {
-                // SAFETY: P1, the core ran the process, so it owns it.
-                unsafe { queues.push_pinned(node) };
-                return false;
+    pub(crate) fn requeue(&self, kernel: &Kernel, owned: Owned<'_>) {
+        if owned.core != u32::MAX {
+            return self.schedule_pinned(owned);
+        }
+        let node = owned.into_run_node();
+        let helps = match self.half() {
+            Some(mut half) => {
+                let mut queues = half.queues();
+                // The process in the LIFO slot (`push_next`) runs here next. Then another core
+                // could run this process.
+                let more = queues.has_work();
+                queues.push(node);
+                more
             }
-            // The process in the LIFO slot (`push_next`) runs here next. Then another core could
-            // run this process.
-            let more = queues.has_work(shared);
-            // SAFETY: P1, the core ran the process, so it owns it.
-            unsafe { queues.push(shared, node) };
-            more
-        });
-        // SAFETY: P1, the core ran the process, and the closure did not run, so it is in no queue.
-        let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Stealable);
+            None => self.hand_in(node) == Queued::Stealable,
+        };
         if helps {
             self.wake_peer_relaxed(kernel);
         }
     }
 
     /// Queues a process where all cores see it, while a rescuer has the queues (H2).
-    ///
-    /// # Safety
-    /// The core owns the process (P1).
     #[cold]
-    unsafe fn hand_in(&self, shared: &Shared, process: &Header) -> Queued {
-        let node = process.run_node();
-        if process.core != u32::MAX {
-            // SAFETY: P1, the core owns the process (this function's contract).
-            unsafe { shared.pinned.push(node) };
-            return Queued::Local;
-        }
-        // SAFETY: P1, the core owns the process (this function's contract).
-        unsafe { shared.inbox.push(node) };
+    fn hand_in(&self, node: HeldRunNode) -> Queued {
+        self.shared().queues.inbox.push(node);
         Queued::Stealable
     }
 
@@ -543,8 +642,8 @@ impl CoreLocal {
     /// no core has missed the queued work.
     #[inline]
     pub(crate) fn flush_wakes(&self, kernel: &Kernel) {
-        if self.unfenced.take() && !kernel.mutated(Mutation::NeverLooksBack) {
-            kernel.notify();
+        if self.unfenced.take() {
+            mutant!(kernel.mutations, NeverLooksBack, right => kernel.notify(), wrong => ());
         }
     }
 
@@ -559,8 +658,8 @@ impl CoreLocal {
     }
 
     /// Gives a slot back, and uncounts the process.
-    pub(crate) fn release(&self, kernel: &Kernel, pid: Pid) {
-        self.slots(|slots| kernel.table.release(pid, slots));
+    pub(crate) fn release(&self, kernel: &Kernel, slot: HeldSlot) {
+        self.slots(|slots| kernel.table.release(slot, slots));
         self.credit.set(self.credit.get() + 1);
         let block = kernel.credit_block();
         if self.credit.get() >= 2 * block {
@@ -581,16 +680,9 @@ impl CoreLocal {
     }
 
     /// Retires a dead process.
-    ///
-    /// # Safety
-    /// The table no longer leads to the process, and it is retired once.
-    pub(crate) unsafe fn retire(&self, process: NonNull<Header>) {
-        // SAFETY: the offset is within the process. The pointer keeps its provenance for the whole
-        // process, which is freed through it.
-        let retired = unsafe { process.byte_add(offset_of!(Header, retired)) }.cast();
-        // SAFETY: the table no longer leads to the process, and it is retired once (this function's
-        // contract).
-        self.limbo(|limbo| unsafe { limbo.retire(retired) });
+    pub(crate) fn retire(&self, process: Vacated) {
+        let retired = process.into_retired();
+        self.limbo(|limbo| limbo.retire(retired));
     }
 
     /// Passes retired processes on to reclamation, when there are enough of them or `all` is set.
@@ -599,7 +691,7 @@ impl CoreLocal {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
             if due {
-                limbo.hand_on(participant, POOLED_BLOCKS.then_some(&self.basket));
+                limbo.hand_on(participant, POOLED_BLOCKS.then_some(&self.return_queue));
             }
             due
         })
@@ -608,14 +700,14 @@ impl CoreLocal {
     /// Takes the memory of the core's dead processes back into its pool.
     #[inline]
     pub(crate) fn reclaim_returned(&self) {
-        if !self.basket.is_empty() {
-            self.basket.drain_into(&self.pool);
+        if !self.return_queue.is_empty() {
+            self.return_queue.drain_into(&self.pool);
         }
     }
 
     /// Stops the return of dead processes' memory to this core.
     pub(crate) fn close_return_queue(&self) {
-        self.basket.close();
+        self.return_queue.close();
     }
 
     /// Returns `true` if the wheel may take one more timer.
@@ -623,43 +715,38 @@ impl CoreLocal {
         self.timers() < self.max_timers
     }
 
-    /// Puts a timer on the wheel, even above the limit.
-    ///
-    /// # Safety
-    /// The timer is new and for this core, and the caller passes the wheel's reference with it.
-    pub(crate) unsafe fn start(&self, timer: NonNull<TimerHead>) {
-        let node = TimerHead::wheel(timer);
-        // SAFETY: the caller's reference keeps the record live (this function's contract).
-        let due = unsafe { timer.as_ref() }.due;
-        // SAFETY: the timer is new, and the wheel's reference comes with it (this function's
-        // contract).
-        if self.wheel(|half| unsafe { half.put_on(node, due, &self.pool) }).is_none() {
-            // SAFETY: H2, the closure did not run, so the timer is on no wheel; the wheel's
-            // reference goes with it.
-            unsafe { self.shared().arrivals.push(node, due) };
+    /// Puts a timer of this core on the wheel, even above the limit.
+    #[inline]
+    pub(crate) fn start(&self, timer: ToWheel) {
+        match self.wheel() {
+            Some(mut half) => half.put_on(timer, &self.pool),
+            None => self.start_later(timer),
         }
     }
 
-    /// Takes a cancelled timer off the wheel and releases the wheel's reference, or leaves both to
-    /// the core that has the wheel next (H2).
-    ///
-    /// # Safety
-    /// The timer belongs to this core's wheel and is cancelled, and the caller has the wheel's
-    /// reference.
-    pub(crate) unsafe fn remove_timer(&self, kernel: &Kernel, timer: NonNull<TimerHead>) {
-        // SAFETY: H3, the timer is cancelled with the wheel's reference ours (this function's
-        // contract), and `wheel` has put the arrivals on the wheel.
-        if self.wheel(|half| unsafe { half.remove_timer(timer, &self.pool) }).is_none() {
-            // SAFETY: H2, the closure did not run, so the timer is cancelled and the wheel's
-            // reference, still ours, goes with it.
-            unsafe { kernel.timer_cancelled(timer) };
+    /// Leaves a new timer to the core that has the wheel next (H2).
+    #[cold]
+    #[inline(never)]
+    fn start_later(&self, timer: ToWheel) {
+        // SAFETY: H2, the timer is on no wheel, and it is live until it is taken off one.
+        unsafe { self.shared().arrivals.push(timer.node()) };
+    }
+
+    /// Takes a cancelled timer of this core off the wheel and releases the wheel's reference, or
+    /// leaves both to the core that has the wheel next (H2).
+    #[inline]
+    pub(crate) fn remove_timer(&self, kernel: &Kernel, timer: CancelledShare) {
+        match self.wheel() {
+            // `wheel` has put the arrivals on the wheel (H3).
+            Some(mut half) => half.remove_timer(timer, &self.pool),
+            None => kernel.timer_cancelled(timer),
         }
     }
 
     /// Takes off the timers that other cores have cancelled.
     pub(crate) fn drain_cancelled(&self) {
         if !self.shared().cancelled.is_empty() {
-            let _settled = self.half(|half| half.settle(self.shared(), &self.pool));
+            let _settled = self.half().map(|mut half| half.settle(&self.pool));
         }
     }
 
@@ -667,60 +754,47 @@ impl CoreLocal {
     /// the wheel's reference itself.
     pub(crate) fn close_cancelled(&self) {
         for timer in self.shared().cancelled.close() {
-            // SAFETY: H3, the canceller pushed the timer with the wheel's reference, and `wheel`
-            // has put the arrivals on the wheel.
-            let _taken = self.wheel(|half| unsafe { half.remove_timer(timer, &self.pool) });
+            // `wheel` has put the arrivals on the wheel (H3).
+            let _taken = self.wheel().map(|mut half| half.remove_timer(timer, &self.pool));
         }
     }
 
-    /// Takes a due timer off the wheel.
-    pub(crate) fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
-        self.wheel(|half| half.wheel.pop_due(now)).flatten().map(TimerHead::of_wheel)
+    /// Takes a due timer off the wheel; see [`HeldHalf::pop_due`].
+    pub(crate) fn pop_due(&self, now: u64) -> Option<Option<TimerMessage>> {
+        self.wheel()?.pop_due(now)
     }
 
-    /// Takes any timer off the wheel.
-    pub(crate) fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
-        self.wheel(|half| half.wheel.pop_any()).flatten().map(TimerHead::of_wheel)
+    /// Takes any timer off the wheel; see [`HeldHalf::pop_any`].
+    pub(crate) fn pop_timer(&self) -> Option<Option<CancelledTimer>> {
+        self.wheel()?.pop_any()
     }
 
     /// Cascades some timers ahead of time. Returns `true` if there were any
     /// ([`Wheel::cascade_ahead`]).
+    #[inline]
     pub(crate) fn tidy_timers(&self) -> bool {
-        self.wheel(|half| half.wheel.cascade_ahead(TIDY)).unwrap_or(false)
+        self.wheel().is_some_and(|mut half| half.wheel().cascade_ahead(TIDY))
     }
 
     /// Returns the number of timers on the wheel; 0 while a rescuer has it.
     pub(crate) fn timers(&self) -> usize {
-        self.wheel(|half| half.wheel.len()).unwrap_or(0)
+        self.wheel().map_or(0, |mut half| half.wheel().len())
     }
 
     /// Returns when the wheel must be checked again.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.wheel(|half| half.wheel.next_due()).flatten()
+        self.wheel()?.wheel().next_due()
     }
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::kernel::Options;
-    use crate::kernel::platform::{CurrentSlot, Platform};
-    use crate::process::timer_record::Target;
+    use crate::kernel::platform::Nowhere;
+    use crate::kernel::{Limits, Options};
+    use crate::ops::timer_outcome;
+    use crate::process::timer_record::{NewTimer, Settled, Target};
     use crate::reclaim::Domain;
-    use core::ptr;
-
-    struct Nowhere;
-
-    // SAFETY: no core runs on this platform.
-    unsafe impl Platform for Nowhere {
-        fn now(&self) -> u64 {
-            0
-        }
-        fn wake(&self, _: usize) {}
-        fn current_slot(&self) -> fn() -> *const CurrentSlot {
-            || ptr::null()
-        }
-    }
 
     /// Issue 14, 10 and 21: a timer is cancelled by its reference, and the cancelled timers are
     /// settled, before its core has put the timer on the wheel (H4). The timer never reaches the
@@ -729,31 +803,26 @@ mod tests {
     fn n10_timer_cancelled_before_arrival_never_reaches_the_wheel() {
         let options = Options { limits: Limits { nodes: 4, ..Limits::default() }, ..Options::default() };
         let kernel = Kernel::new(options, Domain::new(), Arc::new(Nowhere));
-        // SAFETY: the core is created once, of a kernel that outlives it.
-        let core = unsafe { CoreLocal::new(0, &kernel, 1, &kernel.options.limits, kernel.depot.clone()) };
+        let core = CoreLocal::new(0, kernel.clone(), 1);
         let participant = kernel.register();
         let guard = participant.pin();
         let (here, elsewhere) = (kernel.kernel_cx(&guard, Some(&core)), kernel.kernel_cx(&guard, None));
         for arrives in [false, true] {
             let nobody = Target::Pid(Pid::new(0, 1).expect("a valid pid"));
-            let timer = TimerHead::try_message(&here, nobody, 1 << 30, false, ()).expect("enough memory for a timer");
-            // SAFETY: the starter's reference keeps the record live.
-            let reference = unsafe { timer.as_ref() }.reference;
-            // SAFETY: the timer is new, and both references are ours.
-            assert!(unsafe { TimerHead::settle(timer, 0, false) });
-            assert_eq!(TimerHead::cancel_named(reference, &elsewhere), Some(1 << 30));
+            let timer = NewTimer::message(&here, nobody, 1 << 30, false, None, ()).expect("enough memory for a timer");
+            let reference = timer.reference;
+            let Settled::Armed(wheel, starter, None) = timer.settle(0, false) else { panic!("it is armed") };
+            assert_eq!(timer_outcome::cancel_named(reference, &elsewhere), Some(1 << 30));
             core.drain_cancelled();
             if arrives {
-                // SAFETY: the timer is on no wheel; the wheel's reference goes with it.
-                unsafe { core.shared().arrivals.push(TimerHead::wheel(timer), 1 << 30) };
-                let _settled = core.half(|half| half.settle(core.shared(), &core.pool));
+                // SAFETY: the timer is on no wheel, and is live until it has arrived.
+                unsafe { core.shared().arrivals.push(wheel.node()) };
+                let _settled = core.half().map(|mut half| half.settle(&core.pool));
             } else {
-                // SAFETY: the timer is new; the wheel's reference goes with it.
-                unsafe { core.start(timer) };
+                core.start(wheel);
             }
             assert_eq!(core.timers(), 0, "the timer is not on the wheel");
-            // SAFETY: this is the starter's reference, and the record is not used again.
-            unsafe { TimerHead::release(timer, None) };
+            starter.release(None);
             assert_eq!(kernel.nodes_used(), 0, "all nodes are freed");
         }
     }

@@ -29,6 +29,7 @@
 
 use core::marker::PhantomData;
 
+use crate::shipped::Shipped;
 use crate::sync::{AtomicBool, Ordering, compiler_fence, fence};
 
 /// The steps of the protocol. A model can omit one and see the failure.
@@ -41,9 +42,6 @@ pub trait Steps: 'static {
     const HONOURS: bool = true;
 }
 
-/// The steps as shipped.
-#[derive(Debug)]
-pub struct Shipped;
 impl Steps for Shipped {}
 
 /// The barriers that the two sides use (C3).

@@ -5,15 +5,16 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::kernel::core_local::CoreLocal;
-use crate::mailbox::Pushed;
 use crate::memory::pool::Pool;
+use crate::memory::pool_box::PoolBox;
 use crate::memory::{self, NoMemory};
-use crate::mutation::Mutation;
+use crate::mutation::mutant;
 use crate::pid::Pid;
-use crate::process::header::Header;
 use crate::process::name::RegisterError;
+use crate::process::owned::Owned;
+use crate::process::process_ref::ProcessRef;
 use crate::reclaim::Guard;
-use crate::signal::node::Node;
+use crate::signal::held::{BoxedSignal, HeldNode};
 
 /// The context of every kernel operation: a core has one during a slice, a host thread for one
 /// call.
@@ -27,7 +28,7 @@ pub struct KernelCx<'a> {
 
 impl<'a> KernelCx<'a> {
     /// Returns the live or dying process that `pid` names.
-    pub fn find(&self, pid: Pid) -> Option<&'a Header> {
+    pub fn find(&self, pid: Pid) -> Option<ProcessRef<'a>> {
         self.kernel.table.find(pid, self.guard)
     }
 
@@ -57,15 +58,6 @@ impl<'a> KernelCx<'a> {
         self.core.map(CoreLocal::pool)
     }
 
-    /// Moves `value` to the heap, or gives it back when there is no memory.
-    #[inline]
-    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
-        match self.pool() {
-            Some(pool) => pool.try_new(value),
-            None => memory::try_new(value),
-        }
-    }
-
     /// Allocates memory for a `T`.
     #[inline]
     pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
@@ -75,59 +67,68 @@ impl<'a> KernelCx<'a> {
         }
     }
 
+    /// Moves `value` to the heap, or gives it back when there is no memory.
+    #[inline]
+    pub(crate) fn try_new<T>(&self, value: T) -> Result<PoolBox<T>, T> {
+        PoolBox::try_new(value, self.pool())
+    }
+
     /// Pushes a signal to the process that `pid` names, or releases the signal. Returns `true` if
     /// it arrived. Lock-free.
-    ///
-    /// # Safety
-    /// The caller owns `node`. Afterwards the node belongs to the receiver or is freed.
-    pub unsafe fn deliver(&self, pid: Pid, node: NonNull<Node>) -> bool {
-        if let Some(process) = self.find(pid) {
-            // SAFETY: the caller owns `node` (this function's contract).
-            if unsafe { self.push(process, node) } {
-                return true;
-            }
-        }
-        if !self.kernel.mutated(Mutation::RefusedIsKept) {
-            // SAFETY: the node was not delivered, so the caller's ownership is still with this
-            // call.
-            unsafe { self.release(node) };
-        }
+    pub fn deliver(&self, pid: Pid, node: HeldNode) -> bool {
+        let refused = match self.find(pid) {
+            Some(process) => self.push(process, node).err(),
+            None => Some(node),
+        };
+        let Some(refused) = refused else { return true };
+        mutant!(self.kernel.mutations, RefusedIsKept,
+            right => self.release(refused),
+            wrong => _ = refused.into_raw(),
+        );
         false
     }
 
-    /// Pushes a signal. Returns `false` when the process is dead and the node still belongs to the
-    /// caller. Lock-free.
+    /// Pushes a signal. Lock-free.
     ///
-    /// # Safety
-    /// The caller owns `node`; after `true` it belongs to the receiver.
-    pub unsafe fn push(&self, process: &Header, node: NonNull<Node>) -> bool {
-        // SAFETY: the caller owns `node` (this function's contract).
-        match unsafe { process.mailbox.push(node) } {
-            Pushed::Quiet => true,
-            Pushed::Wake => {
-                self.schedule(process);
-                true
-            }
-            Pushed::Closed => false,
-        }
+    /// # Errors
+    /// The signal, if the process is dead.
+    pub fn push(&self, process: ProcessRef<'_>, node: HeldNode) -> Result<(), HeldNode> {
+        process.push(node).map(|woken| self.schedule_woken(woken))
     }
 
-    /// Queues a process that a push woke: the caller owns it (P1) and gives up that ownership here.
-    /// Lock-free.
-    pub fn schedule(&self, process: &Header) {
-        self.queue(process, false);
-    }
-
-    /// Queues a process that has just been published, like [`KernelCx::schedule`].
-    pub fn schedule_newborn(&self, process: &Header) {
-        self.queue(process, true);
+    /// Pushes a signal as [`KernelCx::push`] does, and returns it with its type if the process is
+    /// dead.
+    #[inline]
+    pub(crate) fn push_box<T: BoxedSignal>(
+        &self,
+        process: ProcessRef<'_>,
+        signal: PoolBox<T>,
+    ) -> Result<(), PoolBox<T>> {
+        process.push_box(signal).map(|woken| self.schedule_woken(woken))
     }
 
     #[inline]
-    fn queue(&self, process: &Header, newborn: bool) {
+    fn schedule_woken(&self, woken: Option<Owned<'_>>) {
+        if let Some(owned) = woken {
+            self.schedule(owned);
+        }
+    }
+
+    /// Queues a process that this thread has woken or claimed. Lock-free.
+    pub(crate) fn schedule(&self, owned: Owned<'_>) {
+        self.queue(owned, false);
+    }
+
+    /// Queues a process that has just been published, like [`KernelCx::schedule`].
+    pub(crate) fn schedule_newborn(&self, owned: Owned<'_>) {
+        self.queue(owned, true);
+    }
+
+    #[inline]
+    fn queue(&self, owned: Owned<'_>, newborn: bool) {
         match self.core {
-            Some(core) if core.takes(process) => core.schedule(self.kernel, process, newborn),
-            _ => self.kernel.inject(process),
+            Some(core) if core.takes(&owned) => core.schedule(self.kernel, owned, newborn),
+            _ => self.kernel.inject(owned),
         }
     }
 
@@ -139,11 +140,7 @@ impl<'a> KernelCx<'a> {
     }
 
     /// Releases a signal that no process receives. Panics of foreign destructors are caught.
-    ///
-    /// # Safety
-    /// The caller owns `node` and does not use it again.
-    pub unsafe fn release(&self, node: NonNull<Node>) {
-        // SAFETY: the caller owns `node` (this function's contract), and the closure runs once.
-        self.catch_panic(|| unsafe { Node::release(node, self.pool()) });
+    pub fn release(&self, node: HeldNode) {
+        self.catch_panic(|| node.release(self.pool()));
     }
 }

@@ -19,16 +19,16 @@ use crate::config;
 use crate::kernel::core_local::{CoreLocal, CoreShared};
 use crate::kernel::custody::Barrier;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::platform::{CurrentSlot, Platform};
-use crate::kernel_ptr::KernelPtr;
+use crate::kernel::platform::Platform;
+use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
 use crate::memory::depot::Depot;
-use crate::mutation::{Mutation, MutationSwitch};
+use crate::mutation::MutationSwitch;
 use crate::pid::{MAX_SLOTS, Pid};
-use crate::process::header::Header;
 use crate::process::name::Names;
+use crate::process::owned::Owned;
 use crate::process::references::References;
 use crate::process::table::{Table, TableFull, Tombstone};
-use crate::process::timer_record::TimerHead;
+use crate::process::timer_record::CancelledShare;
 use crate::process::timer_slot::TimerSlots;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
@@ -140,7 +140,7 @@ pub(crate) struct Kernel {
     pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
-    pub(crate) current_slot: fn() -> *const CurrentSlot,
+    pub(crate) current_slot: CurrentSlotFn,
     /// The kind of barrier by which a core and its rescuers agree (`kernel::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
@@ -246,7 +246,7 @@ impl Kernel {
             timers_by_proxy: Budget::new(options.limits.timers),
             cores: (0..options.cores).map(|_| CoreShared::new(options.cores, now)).collect(),
             domain,
-            current_slot: world.current_slot(),
+            current_slot: CurrentSlotFn::of(&*world),
             barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             mutations: options.mutations(),
@@ -258,12 +258,6 @@ impl Kernel {
             observed: PlainAtomicBool::new(false),
             ended: AtomicUsize::new(0),
         })
-    }
-
-    /// Returns `true` if a model injects this mutation.
-    #[inline(always)]
-    pub(crate) const fn mutated(&self, mutation: Mutation) -> bool {
-        self.mutations.injects(mutation)
     }
 
     /// Returns `true` if kills get no memory, so that they take the alternative path.
@@ -318,22 +312,19 @@ impl Kernel {
     }
 
     /// Queues a process from outside its core. Lock-free.
-    pub(crate) fn inject(&self, process: &Header) {
-        let node = process.run_node();
-        if process.core != u32::MAX {
-            let core = process.core as usize;
-            // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its
-            // run node.
-            unsafe { self.cores[core].queues.pinned.push(node) };
+    pub(crate) fn inject(&self, owned: Owned<'_>) {
+        let core = owned.core;
+        let node = owned.into_run_node();
+        if core != u32::MAX {
+            let core = core as usize;
+            self.cores[core].queues.pinned.push(node);
             if self.idle.notify_core(core) {
                 self.world.wake(core);
             }
             return;
         }
         let core = self.next_inbox.fetch_add(1, Ordering::Relaxed) % self.cores.len();
-        // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its run
-        // node.
-        unsafe { self.cores[core].queues.inbox.push(node) };
+        self.cores[core].queues.inbox.push(node);
         self.notify();
     }
 
@@ -354,21 +345,12 @@ impl Kernel {
     }
 
     /// Hands a cancelled timer to the core on whose wheel it is.
-    ///
-    /// # Safety
-    /// The caller cancelled the timer; the wheel's reference passes to this call.
-    pub(crate) unsafe fn timer_cancelled(&self, timer: NonNull<TimerHead>) {
-        // SAFETY: the wheel's reference, which the caller passes (this function's contract), keeps
-        // the timer live.
-        let core = unsafe { timer.as_ref() }.core;
-        // SAFETY: a timer is cancelled once, so it is on no such list yet.
-        let pushed = unsafe { self.cores[core].cancelled.push(timer) };
-        if pushed.is_err() {
+    pub(crate) fn timer_cancelled(&self, timer: CancelledShare) {
+        if let Err(refused) = self.cores[timer.core()].cancelled.push(timer) {
             // The core has ended, and its wheel with it: the core left the wheel's reference to
             // this call.
-            // SAFETY: the list is closed, so this call holds the wheel's reference and releases it
-            // once.
-            unsafe { TimerHead::release(timer, None) };
+            // SAFETY: a core takes all timers off its wheel before it closes the list.
+            unsafe { refused.release(None) };
         }
     }
 
@@ -465,13 +447,10 @@ impl Kernel {
     /// Returns what is known about a process that is not alive. The reason is known from the
     /// closing of the mailbox on. The slot keeps it only later, after the links have fired.
     pub(crate) fn tombstone(&self, pid: Pid, guard: &Guard<'_>) -> Tombstone {
-        if let Some(process) = self.table.find(pid, guard)
-            && process.mailbox.is_closed()
-        {
-            // SAFETY: P3 — the mailbox was found closed, so the reason is written.
-            return Tombstone::Known(unsafe { process.reason() });
+        match self.table.find(pid, guard).and_then(|process| process.exit_reason()) {
+            Some(reason) => Tombstone::Known(reason),
+            None => self.table.tombstone(pid, guard),
         }
-        self.table.tombstone(pid, guard)
     }
 
     /// Returns the reason that a monitor of a dead process reports.
@@ -486,7 +465,24 @@ impl Kernel {
     }
 
     /// Returns a kernel context; `core` is `None` for a host thread.
+    ///
+    /// # Panics
+    /// If the guard is of another kernel's domain: it would protect nothing here.
     pub(crate) fn kernel_cx<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
+        assert!(guard.belongs_to(&self.domain), "the guard belongs to another domain");
+        KernelCx { kernel: self, guard, core }
+    }
+
+    /// Returns a kernel context as [`Kernel::kernel_cx`] does, without the check.
+    ///
+    /// # Safety
+    /// The guard is of this kernel's domain.
+    #[inline(always)]
+    pub(crate) unsafe fn kernel_cx_unchecked<'a>(
+        &'a self,
+        guard: &'a Guard<'a>,
+        core: Option<&'a CoreLocal>,
+    ) -> KernelCx<'a> {
         KernelCx { kernel: self, guard, core }
     }
 }

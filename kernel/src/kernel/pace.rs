@@ -15,7 +15,10 @@
 //! - **Z2, clock reads are counted across slices.** Many short slices cause a clock read just as
 //!   one long slice does. The reductions between two clock reads (the distance) follow the work: as
 //!   many as took an eighth of a slice's time, from [`NEAREST`] to [`FARTHEST`], and at most
-//!   [`FRESH`] for a process from the queues, whose work is unknown.
+//!   [`FRESH`] for a process from the queues, whose work is unknown. What a sender is charged for a
+//!   receiver's backlog is no work, and does not count here
+//!   ([`Slice::surcharge`](crate::kernel::slice::Slice::surcharge)): it would make every such send
+//!   read the clock.
 //! - **Z3, a pin ends when it is late.** A clock read may find that the timers and the inbox were
 //!   last checked a slice's time ago. Then the pin ends with the slice and both are checked,
 //!   however few slices there were.

@@ -133,3 +133,20 @@ impl Reason {
         self.catch_with(|| world.panic_catcher());
     }
 }
+
+/// A platform on which no core runs. Unit tests compile the kernel once more, so they cannot use
+/// the platform of `atropos-sim`, which is one of the kernel that the rest of the workspace uses.
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) struct Nowhere;
+
+// SAFETY: no thread of execution runs a core, so no slice is ever recorded.
+#[cfg(all(test, not(any(loom, shuttle))))]
+unsafe impl Platform for Nowhere {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn wake(&self, _: usize) {}
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        || core::ptr::null()
+    }
+}

@@ -35,13 +35,17 @@
 //! messages counts, but has no waiters.
 
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::ptr::NonNull;
 
 use crate::config::SWEEP_AT_LEAST;
-use crate::intrusive::list::{Chain, Closed, Linked, Links, List};
+use crate::intrusive::counted::{Counted, Ref};
+use crate::intrusive::handle::Handle;
+use crate::intrusive::list::{Chain, Linked, Links, List};
 use crate::intrusive::refcount::RefCount;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
 use crate::pid::Pid;
+use crate::shipped::Shipped;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell};
 
 /// The orderings of the protocol. They are a parameter so that a loom model can weaken one of them
@@ -57,9 +61,6 @@ pub trait Orders: 'static {
     const CLEAR: Ordering = Ordering::Acquire;
 }
 
-/// The orderings that the kernel uses.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 const HAS_WAITERS: u32 = 1;
@@ -72,7 +73,8 @@ const WAITING: u8 = 0;
 const NOTIFIED: u8 = 1;
 const CANCELLED: u8 = 2;
 
-/// The record of a waiting sender. The sender holds one reference, the waiter queue the other.
+/// The record of a waiting sender. The sender holds one reference, the waiter queue the other
+/// ([`QueuedWaiter`]).
 #[derive(Debug)]
 pub struct Waiter {
     place: Links<Waiter>,
@@ -81,24 +83,68 @@ pub struct Waiter {
     pid: Pid,
 }
 
-impl Linked for Waiter {
+// SAFETY: the links are a field of the record, and only the waiter queue uses them.
+unsafe impl Linked for Waiter {
     fn place(&self) -> &Links<Self> {
         &self.place
+    }
+}
+
+// SAFETY: `try_new` counts two references. The orderings are `RefCount`'s.
+unsafe impl Counted for Waiter {
+    const BORN: usize = 2;
+
+    fn add_ref(&self) {
+        self.shares.add();
+    }
+
+    fn drop_ref(&self) -> bool {
+        self.shares.release()
+    }
+}
+
+// SAFETY: the fields are constant or atomic, except for the links, which belong to the one
+// `QueuedWaiter`.
+unsafe impl Sync for Waiter {}
+// SAFETY: the record is not tied to a thread.
+unsafe impl Send for Waiter {}
+
+/// The waiter queue's reference to a record: the right to be in the queue. A record is born with
+/// one.
+#[derive(Debug)]
+pub struct QueuedWaiter(Ref<Waiter>);
+
+impl Deref for QueuedWaiter {
+    type Target = Waiter;
+
+    fn deref(&self) -> &Waiter {
+        &self.0
+    }
+}
+
+// SAFETY: E1: a record has one `QueuedWaiter`. E2: the reference keeps the record live.
+unsafe impl Handle for QueuedWaiter {
+    type Record = Waiter;
+
+    fn into_raw(self) -> NonNull<Waiter> {
+        self.0.into_raw()
+    }
+
+    unsafe fn from_raw(record: NonNull<Waiter>) -> Self {
+        // SAFETY: the pointer came from `into_raw`, with the reference (this function's contract).
+        Self(unsafe { Ref::from_raw(record) })
     }
 }
 
 // Relaxed for `state` throughout: it decides which of two threads acts, once. The word, or the
 // mailbox that the notification goes through, orders what they act on.
 impl Waiter {
-    /// Allocates a record that is in no waiter queue yet, with two references.
-    pub fn try_new(pid: Pid) -> Result<NonNull<Self>, NoMemory> {
+    /// Allocates a record that is in no waiter queue yet. Returns the sender's reference and the
+    /// queue's.
+    pub fn try_new(pid: Pid) -> Result<(Ref<Self>, QueuedWaiter), NoMemory> {
         let waiter = Self { place: Links::new(), state: AtomicU8::new(WAITING), shares: RefCount::new(2), pid };
-        memory::try_new(waiter).map_err(|_| NoMemory)
-    }
-
-    /// Returns the reference count of the record.
-    pub(crate) fn shares(&self) -> &RefCount {
-        &self.shares
+        let (sender, queue) = Ref::try_pair(waiter, None).map_err(|_| NoMemory)?;
+        Ok((sender, QueuedWaiter(queue)))
     }
 
     /// Returns `true` if the waiter has been notified.
@@ -118,18 +164,6 @@ impl Waiter {
     pub fn cancel(&self) -> bool {
         self.state.swap(CANCELLED, Ordering::Relaxed) == NOTIFIED
     }
-
-    /// Releases a reference.
-    ///
-    /// # Safety
-    /// The caller holds it, and does not use the record again.
-    pub unsafe fn release(this: NonNull<Self>) {
-        // SAFETY: the caller's reference keeps the record live.
-        if unsafe { this.as_ref() }.shares.release() {
-            // SAFETY: that was the last reference; the record was made by `try_new`.
-            unsafe { memory::drop_and_free(this) };
-        }
-    }
 }
 
 /// The capacity of a mailbox: message count and waiters (see the module).
@@ -137,7 +171,7 @@ impl Waiter {
 pub struct Capacity<O = Shipped> {
     limit: u32,
     word: AtomicU32,
-    line: List<Waiter>,
+    line: List<QueuedWaiter>,
     /// The number of cancelled waiters since the last sweep. Relaxed: it decides only when to
     /// sweep.
     gone: AtomicU32,
@@ -148,7 +182,7 @@ pub struct Capacity<O = Shipped> {
 /// The waiters that the owner has taken off the list.
 #[derive(Debug)]
 struct WaiterFifo {
-    waiters: Chain<Waiter>,
+    waiters: Chain<QueuedWaiter>,
     sweep_at: u32,
 }
 
@@ -189,14 +223,9 @@ impl<O: Orders> Capacity<O> {
         false
     }
 
-    /// Pushes a record onto the list, with the queue's reference. Lock-free.
-    ///
-    /// # Safety
-    /// The record is in no waiter queue. After an error the queue's reference still belongs to the
-    /// caller: the process is dead.
-    pub unsafe fn push_waiter(&self, waiter: NonNull<Waiter>) -> Result<(), Closed> {
-        // SAFETY: the record is in no waiter queue (this function's contract).
-        unsafe { self.line.push(waiter) }
+    /// Pushes a record onto the list. Returns it if the process is dead. Lock-free.
+    pub fn push_waiter(&self, waiter: QueuedWaiter) -> Result<(), QueuedWaiter> {
+        self.line.push(waiter)
     }
 
     /// Reserves a slot as [`Capacity::try_reserve`] does; otherwise the sender waits from now on,
@@ -237,16 +266,13 @@ impl<O: Orders> Capacity<O> {
         (self.gone.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SWEEP_AT_LEAST as u32)
     }
 
-    /// Returns the waiters that the owner has taken.
+    /// Runs `f` with the waiters that the owner has taken.
     ///
     /// # Safety
-    /// The caller is the process's owner, and keeps no other reference to them while it uses this
-    /// one.
-    #[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
-    unsafe fn front(&self) -> &mut WaiterFifo {
-        // SAFETY: P1: the caller is the owner and keeps no other reference (this function's
-        // contract).
-        self.front.with_mut(|front| unsafe { &mut *front })
+    /// The caller is the process's owner, and `f` does not use the capacity.
+    unsafe fn front<R>(&self, f: impl FnOnce(&mut WaiterFifo) -> R) -> R {
+        // SAFETY: P1: the caller is the owner, and accesses do not nest (this function's contract).
+        self.front.with_mut(|front| f(unsafe { &mut *front }))
     }
 
     /// Sets or clears HAS_WAITERS.
@@ -268,17 +294,10 @@ impl<O: Orders> Capacity<O> {
     /// The caller is the process's owner.
     pub unsafe fn notify_waiters(&self, mut call: impl FnMut(Pid)) -> bool {
         loop {
-            // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
-            if let Some(waiter) = unsafe { self.front() }.waiters.next() {
-                // SAFETY: the queue's reference keeps the record live.
-                let record = unsafe { waiter.as_ref() };
-                let called = record.notify_waiters();
-                if called {
-                    call(record.pid);
-                }
-                // SAFETY: the queue's reference; not used again.
-                unsafe { Waiter::release(waiter) };
-                if called {
+            // SAFETY: P1: the caller is the owner (this method's contract).
+            if let Some(waiter) = unsafe { self.front(|front| front.waiters.next()) } {
+                if waiter.notify_waiters() {
+                    call(waiter.pid);
                     return true;
                 }
                 continue;
@@ -292,8 +311,8 @@ impl<O: Orders> Capacity<O> {
             }
             // Relaxed: only the owner needs it set, and `front` belongs to the owner too.
             self.set_has_waiters(true, Ordering::Relaxed);
-            // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
-            unsafe { self.front() }.waiters = taken;
+            // SAFETY: P1: the caller is the owner (this method's contract).
+            unsafe { self.front(|front| front.waiters = taken) };
         }
     }
 
@@ -303,8 +322,8 @@ impl<O: Orders> Capacity<O> {
     /// # Safety
     /// The caller is the process's owner.
     pub unsafe fn notify_if_free(&self, mut call: impl FnMut(Pid)) {
-        // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
-        if self.gone.load(Ordering::Relaxed) >= unsafe { self.front() }.sweep_at {
+        // SAFETY: P1: the caller is the owner (this method's contract).
+        if self.gone.load(Ordering::Relaxed) >= unsafe { self.front(|front| front.sweep_at) } {
             // SAFETY: P1: the caller is the owner (this method's contract).
             unsafe { self.sweep() };
         }
@@ -328,23 +347,18 @@ impl<O: Orders> Capacity<O> {
     /// The caller is the process's owner.
     unsafe fn sweep(&self) {
         self.gone.store(0, Ordering::Relaxed);
-        // SAFETY: P1: the caller is the owner (this function's contract); no other borrow is kept.
-        let front = unsafe { self.front() };
         let (mut kept, mut count) = (Chain::empty(), 0);
-        let taken = core::mem::replace(&mut front.waiters, Chain::empty());
+        // SAFETY: P1: the caller is the owner (this function's contract).
+        let taken = unsafe { self.front(|front| core::mem::replace(&mut front.waiters, Chain::empty())) };
         for waiter in taken.chain(self.line.take().reversed()) {
-            // SAFETY: the queue's reference keeps the record live.
-            if unsafe { waiter.as_ref() }.state.load(Ordering::Relaxed) == WAITING {
-                // SAFETY: the chain passed the record to this thread.
-                unsafe { kept.push(waiter) };
+            if waiter.state.load(Ordering::Relaxed) == WAITING {
+                kept.push(waiter);
                 count += 1;
-            } else {
-                // SAFETY: the queue's reference; not used again.
-                unsafe { Waiter::release(waiter) };
             }
         }
-        front.waiters = kept.reversed();
-        front.sweep_at = count.max(SWEEP_AT_LEAST as u32);
+        let front = WaiterFifo { waiters: kept.reversed(), sweep_at: count.max(SWEEP_AT_LEAST as u32) };
+        // SAFETY: P1: the caller is the owner (this function's contract).
+        unsafe { self.front(|place| *place = front) };
         if count > 0 {
             // Relaxed: only the owner needs it set, as in `notify_waiters`.
             self.set_has_waiters(true, Ordering::Relaxed);
@@ -357,16 +371,12 @@ impl<O: Orders> Capacity<O> {
     /// # Safety
     /// The caller is the process's last owner.
     pub unsafe fn close(&self, mut call: impl FnMut(Pid)) {
-        // SAFETY: P1: the caller is the last owner (this method's contract); the borrow ends here.
-        let taken = core::mem::replace(&mut unsafe { self.front() }.waiters, Chain::empty());
+        // SAFETY: P1: the caller is the last owner (this method's contract).
+        let taken = unsafe { self.front(|front| core::mem::replace(&mut front.waiters, Chain::empty())) };
         for waiter in taken.chain(self.line.close().reversed()) {
-            // SAFETY: the queue's reference keeps the record live.
-            let record = unsafe { waiter.as_ref() };
-            if record.notify_waiters() {
-                call(record.pid);
+            if waiter.notify_waiters() {
+                call(waiter.pid);
             }
-            // SAFETY: the queue's reference; not used again.
-            unsafe { Waiter::release(waiter) };
         }
     }
 }
@@ -376,10 +386,9 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    fn waiter(room: &Capacity, number: u32) -> NonNull<Waiter> {
-        let waiter = Waiter::try_new(Pid::new(number, 1).expect("a pid")).expect("memory");
-        // SAFETY: the record is new, so it is in no queue.
-        unsafe { room.push_waiter(waiter) }.expect("open");
+    fn waiter(room: &Capacity, number: u32) -> Ref<Waiter> {
+        let (waiter, queued) = Waiter::try_new(Pid::new(number, 1).expect("a pid")).expect("memory");
+        room.push_waiter(queued).expect("open");
         waiter
     }
 
@@ -392,8 +401,7 @@ mod tests {
             assert!(!room.reserve_or_wait());
         }
         let mut called = Vec::new();
-        // SAFETY: the test's reference keeps it live, and one thread owns all.
-        assert!(!unsafe { waiters[0].as_ref() }.cancel());
+        assert!(!waiters[0].cancel());
         for _ in 0..2 {
             assert!(room.release());
             // SAFETY: this one thread owns the capacity.
@@ -401,17 +409,12 @@ mod tests {
         }
         assert_eq!(called, [2, 3]);
         // One of them is cancelled without having used its slot.
-        // SAFETY: the test's reference keeps it live.
-        assert!(unsafe { waiters[1].as_ref() }.cancel());
+        assert!(waiters[1].cancel());
         // SAFETY: this one thread owns the capacity.
         unsafe { room.notify_if_free(|pid| called.push(pid.index())) };
         assert_eq!(called, [2, 3, 4]);
         // SAFETY: this one thread owns the capacity.
         unsafe { room.close(|pid| panic!("{pid} is notified twice")) };
-        for waiter in waiters {
-            // SAFETY: the waiter's own reference; not used again.
-            unsafe { Waiter::release(waiter) };
-        }
     }
 
     #[test]
@@ -422,10 +425,8 @@ mod tests {
         for number in 1..=1000 {
             let waiter = waiter(&room, number);
             assert!(!room.reserve_or_wait());
-            // SAFETY: the test's reference keeps it live.
-            assert!(!unsafe { waiter.as_ref() }.cancel());
-            // SAFETY: the waiter's own reference; not used again.
-            unsafe { Waiter::release(waiter) };
+            assert!(!waiter.cancel());
+            drop(waiter);
             if room.count_cancelled() {
                 told += 1;
                 // SAFETY: this one thread owns the capacity.

@@ -23,12 +23,15 @@
 //! [`crate::Reply`] in it notifies its caller. A process without a limit has only one null pointer
 //! of all this.
 
-use core::ptr::NonNull;
+use core::ops::Deref;
 
-use crate::mailbox::batch::Queue;
 use crate::mailbox::capacity::{Capacity, MAX_CAPACITY};
-use crate::memory::{self, NoMemory};
-use crate::signal::node::{Node, SignalKind};
+use crate::mailbox::queue::Queue;
+use crate::memory::NoMemory;
+use crate::memory::pool_box::PoolBox;
+use crate::pid::Pid;
+use crate::signal::held::NodeRef;
+use crate::signal::node::SignalKind;
 use crate::sync::{Cell, Ordering, PlainAtomicUsize};
 
 /// The policy for a message that exceeds the limit.
@@ -71,7 +74,7 @@ pub struct MailboxLimit {
 
 /// The mailbox limit of a process, if it has one.
 #[derive(Debug)]
-pub struct OptionalLimit(Option<NonNull<MailboxLimit>>);
+pub struct OptionalLimit(Option<PoolBox<MailboxLimit>>);
 
 // SAFETY: P1: it owns the limit, whose fields are atomic or touched only by the process's owner.
 unsafe impl Send for OptionalLimit {}
@@ -93,35 +96,29 @@ impl OptionalLimit {
             dropped: PlainAtomicUsize::new(0),
             held: Cell::new(0),
         };
-        memory::try_new(bound).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
+        PoolBox::try_new(bound, None).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
     }
 
     /// Returns the limit, if there is one.
     #[inline(always)]
     pub fn get(&self) -> Option<&MailboxLimit> {
-        // SAFETY: this value owns the allocation, so it is live.
-        self.0.map(|bound| unsafe { bound.as_ref() })
+        self.0.as_deref()
     }
 }
 
 impl Drop for OptionalLimit {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(bound) = self.0 {
-            // SAFETY: this value owns the allocation and does not use it again.
-            unsafe { free(bound) };
+        if self.0.is_some() {
+            free(&mut self.0);
         }
     }
 }
 
-/// Frees a limit.
-///
-/// # Safety
-/// It was made by `OptionalLimit::try_new`, and is not used again.
 #[cold]
-unsafe fn free(bound: NonNull<MailboxLimit>) {
-    // SAFETY: made by `OptionalLimit::try_new`, not used again (this function's contract).
-    unsafe { memory::drop_and_free(bound) };
+#[inline(never)]
+fn free(bound: &mut Option<PoolBox<MailboxLimit>>) {
+    drop(bound.take());
 }
 
 // All methods are cold: for a process without a limit the code is one jump that is not taken.
@@ -151,39 +148,91 @@ impl MailboxLimit {
     pub fn dropped(&self) -> usize {
         self.dropped.load(Ordering::Relaxed)
     }
+}
 
-    /// Records that a message is in the private queue. Only the owner may call it.
+/// A mailbox limit in the hands of the owner of its process.
+#[derive(Debug)]
+pub struct OwnerLimit<'o>(&'o MailboxLimit);
+
+impl<'o> OwnerLimit<'o> {
+    /// Creates the owner's side.
+    ///
+    /// # Safety
+    /// For `'o` the caller owns the process of the limit, and no other `OwnerLimit` of it exists.
+    #[inline(always)]
+    pub unsafe fn assume(limit: &'o MailboxLimit) -> Self {
+        Self(limit)
+    }
+}
+
+// All methods are cold: for a process without a limit the code is one jump that is not taken.
+impl OwnerLimit<'_> {
+    /// Records that a message is in the private queue.
     #[cold]
     pub fn on_fetched(&self) {
         self.held.set(self.held.get() + 1);
     }
 
-    /// Takes the oldest messages beyond the limit out of the private queue. Only the owner may call
-    /// it, after a fetch. Amortised O(1) for each message that is taken.
+    /// Records that a message has left the private queue.
+    pub(crate) fn on_taken(&self) {
+        self.held.set(self.held.get() - 1);
+    }
+
+    /// Returns the slot of a message that is gone. Returns `true` if a sender waits for it:
+    /// [`OwnerLimit::notify_waiters`] must follow.
+    pub(crate) fn release(&self) -> bool {
+        self.room.release()
+    }
+
+    /// Notifies the sender that waits longest: see [`Capacity::notify_waiters`].
+    pub(crate) fn notify_waiters(&self, call: impl FnMut(Pid)) -> bool {
+        // SAFETY: the caller is the owner (`assume`).
+        unsafe { self.room.notify_waiters(call) }
+    }
+
+    /// Notifies waiting senders if slots are free: see [`Capacity::notify_if_free`].
+    pub(crate) fn notify_if_free(&self, call: impl FnMut(Pid)) {
+        // SAFETY: the caller is the owner (`assume`).
+        unsafe { self.room.notify_if_free(call) };
+    }
+
+    /// Closes the capacity of a dead process: see [`Capacity::close`].
+    pub(crate) fn close_capacity(self, call: impl FnMut(Pid)) {
+        // SAFETY: the caller is the owner (`assume`), and closes the mailbox of a process once.
+        unsafe { self.room.close(call) };
+    }
+
+    /// Takes the oldest messages beyond the limit out of the private queue. To be called
+    /// after a fetch. Amortised O(1) for each message that is taken.
     #[cold]
     pub fn drop_oldest_over_limit(&self, queue: &mut Queue, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
             return;
         }
         while self.held.get() > self.room.limit() {
-            let is_message = |node: NonNull<Node>| {
-                // SAFETY: P1: the node is in the private queue, so it belongs to the owner.
-                let kind = unsafe { Node::kind(node) };
-                matches!(kind, SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request)
+            let is_message = |node: NodeRef<'_>| {
+                matches!(node.kind(), SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request)
             };
             let Some(oldest) = queue.take_first(is_message) else {
                 // Without such a message the count is wrong, and nothing else is.
                 debug_assert!(false, "the queue holds as many messages as are counted");
                 return;
             };
-            self.held.set(self.held.get() - 1);
+            self.on_taken();
             // No sender waits at a mailbox that rejects nothing.
             let in_line = self.room.release();
             debug_assert!(!in_line, "no sender waits at a mailbox that drops");
             self.count_dropped();
-            // SAFETY: `take_first` removed the node, so it is in no queue.
-            unsafe { dropped.push_back(oldest) };
+            dropped.push_back(oldest);
         }
+    }
+}
+
+impl Deref for OwnerLimit<'_> {
+    type Target = MailboxLimit;
+
+    fn deref(&self) -> &MailboxLimit {
+        self.0
     }
 }
 

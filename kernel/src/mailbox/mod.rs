@@ -55,14 +55,17 @@
 //! Progress: `push` is lock-free (a failed exchange means that another push or the owner came
 //! first). Everything else is wait-free.
 
-pub mod batch;
 pub mod capacity;
 pub mod limit;
+pub mod queue;
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use crate::config::{BACKLOG_COST_MAX, BACKLOG_FREE};
+use crate::memory::pool_box::PoolBox;
+use crate::shipped::Shipped;
+use crate::signal::held::{BoxedSignal, HeldNode};
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering, PlainAtomicU32};
 
@@ -83,9 +86,6 @@ pub trait Orders: 'static {
     const CLAIM: Ordering = Ordering::Acquire;
 }
 
-/// The orderings that the kernel uses.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 /// The mailbox of a process: signal stack and scheduling state in one word (see the module).
@@ -105,7 +105,7 @@ pub struct Mailbox<O = Shipped> {
     orders: PhantomData<O>,
 }
 
-/// The outcome of a push.
+/// The outcome of a push that the mailbox accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "after `Wake` the process must be queued"]
 pub enum Pushed {
@@ -113,8 +113,6 @@ pub enum Pushed {
     Quiet,
     /// The process was waiting: the caller, and no other thread, must queue it.
     Wake,
-    /// The process is dead or dying; the node still belongs to the caller.
-    Closed,
 }
 
 /// The meaning of a mailbox's head, as an observer sees it (`dump`).
@@ -129,11 +127,6 @@ pub enum State {
     /// `CLOSED`: the process is dead or dying.
     Closed,
 }
-
-/// Signals taken from a mailbox, newest first.
-#[derive(Debug)]
-#[must_use = "the signals in it must be handled or released"]
-pub struct Batch(*mut Node);
 
 const ACTIVE: *mut Node = ptr::null_mut();
 const IDLE: *mut Node = ptr::without_provenance_mut(1);
@@ -164,33 +157,57 @@ impl<O: Orders> Mailbox<O> {
 
     /// Pushes a signal. Lock-free.
     ///
-    /// # Safety
-    /// The caller holds `node` (rule N1). Unless the answer is `Closed`, the mailbox owns the node
-    /// from then on.
-    pub unsafe fn push(&self, node: NonNull<Node>) -> Pushed {
+    /// # Errors
+    /// The signal, if the process is dead or dying.
+    pub fn push(&self, node: HeldNode) -> Result<Pushed, HeldNode> {
         // Relaxed: the value is only compared, never dereferenced.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if head == CLOSED {
-                // Pairs with the Release of `close`: a sender that gets `Closed` may read the
-                // reason.
+                // Pairs with the Release of `close`: a sender that gets its signal back may read
+                // the reason.
                 crate::sync::acquire_by(|order| self.head.load(order));
-                return Pushed::Closed;
+                return Err(node);
             }
-            let below = if head == IDLE { ptr::null_mut() } else { head };
-            // SAFETY: N1: the caller holds the node until the exchange succeeds.
-            unsafe { Node::set_next(node, below) };
-            match self.head.compare_exchange_weak(head, node.as_ptr(), O::PUSH, Ordering::Relaxed) {
-                Ok(_) if head == IDLE => {
+            if head != IDLE {
+                match self.try_push(head, head, &node) {
+                    Ok(()) => {
+                        // The mailbox's stack has the node now (M2).
+                        let _node = node.into_raw();
+                        return Ok(Pushed::Quiet);
+                    }
+                    Err(now) => head = now,
+                }
+                continue;
+            }
+            match self.try_push(IDLE, ptr::null_mut(), &node) {
+                Ok(()) => {
+                    // As above.
+                    let _node = node.into_raw();
                     // Pairs with the Release of `sleep`: the thread that queues the process also
                     // passes on what the process's last owner did.
                     crate::sync::acquire_by(|order| self.head.load(order));
-                    return Pushed::Wake;
+                    return Ok(Pushed::Wake);
                 }
-                Ok(_) => return Pushed::Quiet,
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Replaces `head` by the node, on top of the nodes `below`. Returns the head that it finds
+    /// instead, if any.
+    #[inline(always)]
+    fn try_push(&self, head: *mut Node, below: *mut Node, node: &HeldNode) -> Result<(), *mut Node> {
+        node.view().set_next(below);
+        self.head.compare_exchange_weak(head, node.as_ptr(), O::PUSH, Ordering::Relaxed).map(|_| ())
+    }
+
+    /// Pushes a signal as [`Mailbox::push`] does, and returns it with its type if the process is
+    /// dead or dying.
+    #[inline]
+    pub(crate) fn push_box<T: BoxedSignal>(&self, signal: PoolBox<T>) -> Result<Pushed, PoolBox<T>> {
+        // SAFETY: `push` returns the node that it was given, which heads the signal.
+        self.push(HeldNode::of(signal)).map_err(|node| unsafe { node.into_box_unchecked() })
     }
 
     /// Takes ownership of a waiting process with an empty mailbox, without a signal. Returns `true`
@@ -209,14 +226,14 @@ impl<O: Orders> Mailbox<O> {
     pub fn take(&self) -> Batch {
         // Relaxed: the owner itself wrote this value.
         if self.head.load(Ordering::Relaxed).is_null() {
-            return Batch(ptr::null_mut());
+            return Batch(Stack::EMPTY);
         }
         // Relaxed: the swap's Release publishes it.
         self.fetching.store(true, Ordering::Relaxed);
         let batch = self.head.swap(ACTIVE, O::TAKE);
         // Checked in release builds too: neither value is a node that could be dereferenced.
         assert!(batch != IDLE && batch != CLOSED, "only the owner may take, while the process runs");
-        Batch(batch)
+        Batch(Stack(batch))
     }
 
     /// Ends a fetch: the batch's EXITs are acted on and the fast path (M4) is open again. Only the
@@ -270,7 +287,7 @@ impl<O: Orders> Mailbox<O> {
     /// Closes the mailbox for good and takes what is left. Only the owner may call it, once.
     pub fn close(&self) -> Batch {
         let batch = self.head.swap(CLOSED, O::TAKE);
-        Batch(if batch == IDLE || batch == CLOSED { ptr::null_mut() } else { batch })
+        Batch(if batch == IDLE || batch == CLOSED { Stack::EMPTY } else { Stack(batch) })
     }
 
     /// Returns `true` if the process is dead or dying.
@@ -313,40 +330,75 @@ impl<O: Orders> Default for Mailbox<O> {
     }
 }
 
+/// A chain of nodes that its holder owns, linked by `next`: the newest or the oldest first. A chain
+/// that is dropped leaks them: releasing a signal may run foreign code, which the owner does
+/// explicitly.
+///
+/// **S1.** The pointer is null or the first node of such a chain: it came from a mailbox's head
+/// (M2), which [`Mailbox::push`] links the same way, or from [`Stack::push`].
+#[derive(Debug)]
+struct Stack(*mut Node);
+
+impl Stack {
+    const EMPTY: Self = Self(ptr::null_mut());
+
+    #[inline(always)]
+    fn push(&mut self, node: HeldNode) {
+        node.view().set_next(self.0);
+        self.0 = node.into_raw().as_ptr();
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<HeldNode> {
+        // SAFETY: S1: the holder of the chain owns its first node, and takes it out here.
+        let node = unsafe { HeldNode::from_raw(NonNull::new(self.0)?) };
+        self.0 = node.view().next();
+        Some(node)
+    }
+}
+
+/// The bits of the kinds of plain messages. Every other kind has a bit beside them.
+const PLAIN: u8 = SignalKind::Message as u8 | SignalKind::Request as u8;
+const _: () = {
+    let mut kind = 0;
+    while kind <= SignalKind::Proxy as u8 {
+        let is_plain = kind == SignalKind::Message as u8 || kind == SignalKind::Request as u8;
+        assert!((kind | PLAIN == PLAIN) == is_plain, "the bits tell plain messages from all others");
+        kind += 1;
+    }
+};
+
+/// Signals taken from a mailbox, newest first.
+#[derive(Debug)]
+#[must_use = "the signals in it must be handled or released"]
+pub struct Batch(Stack);
+
 impl Batch {
     /// Reverses the batch: oldest first.
-    pub fn into_fifo(self) -> Fifo {
-        let (mut newest, mut oldest) = (self.0, ptr::null_mut());
-        while let Some(node) = NonNull::new(newest) {
-            // SAFETY: N1, M2: the taker holds every node that it took.
-            newest = unsafe { Node::next(node) };
-            // SAFETY: N1, M2: the taker holds every node that it took.
-            unsafe { Node::set_next(node, oldest) };
-            oldest = node.as_ptr();
+    pub fn into_fifo(mut self) -> Fifo {
+        let mut oldest = Stack::EMPTY;
+        while let Some(node) = self.0.pop() {
+            oldest.push(node);
         }
         Fifo(oldest)
     }
 
     /// Reverses the batch into a segment of a private queue.
-    pub fn into_piece(self) -> Segment {
-        let (mut newest, mut oldest) = (self.0, ptr::null_mut());
-        let (last, mut len, mut plain) = (self.0, 0, true);
-        while let Some(node) = NonNull::new(newest) {
-            // SAFETY: N1, M2: the taker holds every node that it took.
-            newest = unsafe { Node::next(node) };
-            // SAFETY: N1, M2: the taker holds every node that it took.
-            unsafe { Node::set_between(node, newest, oldest) };
-            // SAFETY: N1, M2: the taker holds every node that it took.
-            plain &= matches!(unsafe { Node::kind(node) }, SignalKind::Message | SignalKind::Request);
-            oldest = node.as_ptr();
+    pub fn into_piece(mut self) -> Segment {
+        let mut oldest = Stack::EMPTY;
+        let (last, mut len, mut kinds) = (self.0.0, 0, PLAIN);
+        while let Some(node) = self.0.pop() {
+            node.view().set_prev(self.0.0);
+            kinds |= node.kind() as u8;
+            oldest.push(node);
             len += 1;
         }
-        Segment { first: oldest, last, len, plain }
+        Segment { chain: oldest, last, len, plain: kinds == PLAIN }
     }
 
     /// Returns `true` if nothing was taken.
     pub fn is_empty(&self) -> bool {
-        self.0.is_null()
+        self.0.0.is_null()
     }
 }
 
@@ -354,9 +406,9 @@ impl Batch {
 #[derive(Debug)]
 #[must_use = "the signals in it must be handled or released"]
 pub struct Segment {
-    pub(crate) first: *mut Node,
-    pub(crate) last: *mut Node,
-    pub(crate) len: u32,
+    chain: Stack,
+    last: *mut Node,
+    len: u32,
     plain: bool,
 }
 
@@ -369,35 +421,38 @@ impl Segment {
 
     /// Converts the segment into an iterator for handling the signals one by one.
     pub fn into_fifo(self) -> Fifo {
-        Fifo(self.first)
+        Fifo(self.chain)
+    }
+
+    /// Returns the first node, the last node, and their number. The nodes belong to the caller,
+    /// linked both ways; both pointers are null if there are none.
+    fn into_raw(self) -> (*mut Node, *mut Node, u32) {
+        (self.chain.0, self.last, self.len)
     }
 }
 
 /// Signals taken from a mailbox, oldest first.
 #[derive(Debug)]
 #[must_use = "the signals in it must be handled or released"]
-pub struct Fifo(*mut Node);
+pub struct Fifo(Stack);
 
 impl Fifo {
     /// Creates an empty chain.
     pub const fn empty() -> Self {
-        Self(ptr::null_mut())
+        Self(Stack::EMPTY)
     }
 
     /// Returns `true` if the chain is empty.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_null()
+        self.0.0.is_null()
     }
 }
 
 impl Iterator for Fifo {
-    type Item = NonNull<Node>;
+    type Item = HeldNode;
 
     /// Removes and returns the oldest node; it is then in no queue.
-    fn next(&mut self) -> Option<NonNull<Node>> {
-        let node = NonNull::new(self.0)?;
-        // SAFETY: N1, M2: the taker holds every node that it took.
-        self.0 = unsafe { Node::next(node) };
-        Some(node)
+    fn next(&mut self) -> Option<HeldNode> {
+        self.0.pop()
     }
 }

@@ -12,10 +12,11 @@
 //! its pool.
 
 use core::marker::PhantomData;
-use core::ptr::{self, NonNull};
+use core::ptr;
 
 use crate::memory::CLASSES;
-use crate::memory::pool::FreeBlock;
+use crate::memory::pool::{FreeBlock, FreeChain};
+use crate::shipped::Shipped;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// Number of places for each class.
@@ -29,9 +30,6 @@ pub trait Orders: 'static {
     const TAKE: Ordering = Ordering::Acquire;
 }
 
-/// The orderings that the kernel ships.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 /// The depot that all cores of a kernel share, see the module documentation.
@@ -54,21 +52,28 @@ impl<O: Orders> Depot<O> {
         self.places[class].iter().any(|place| place.load(Ordering::Relaxed).is_null())
     }
 
-    /// Puts a batch in. Returns `false`, and the batch still belongs to the caller, if there is no
-    /// place for it. Wait-free.
-    pub fn put(&self, class: usize, batch: NonNull<FreeBlock>) -> bool {
+    /// Puts a batch in, whose blocks are of this class (`pool`, F1). Wait-free.
+    ///
+    /// # Errors
+    /// The batch, if there is no place for it.
+    pub fn put(&self, class: usize, batch: FreeChain) -> Result<(), FreeChain> {
+        let batch = batch.into_raw();
         // Relaxed: a place that looks full is skipped.
-        self.places[class]
+        let put = self.places[class]
             .iter()
             .filter(|place| place.load(Ordering::Relaxed).is_null())
-            .any(|place| place.compare_exchange(ptr::null_mut(), batch.as_ptr(), O::PUT, Ordering::Relaxed).is_ok())
+            .any(|place| place.compare_exchange(ptr::null_mut(), batch, O::PUT, Ordering::Relaxed).is_ok());
+        // SAFETY: F1: no place has the batch, so it is still the caller's.
+        if put { Ok(()) } else { Err(unsafe { FreeChain::from_raw(batch) }) }
     }
 
     /// Takes a batch out, if there is one. Wait-free.
-    pub fn take(&self, class: usize) -> Option<NonNull<FreeBlock>> {
+    pub fn take(&self, class: usize) -> Option<FreeChain> {
         // Relaxed: a place that looks empty is skipped.
         let full = self.places[class].iter().filter(|place| !place.load(Ordering::Relaxed).is_null());
-        full.map(|place| place.swap(ptr::null_mut(), O::TAKE)).find_map(NonNull::new)
+        // SAFETY: F1: the swap takes the batch of this class out of its place, or finds none.
+        full.map(|place| unsafe { FreeChain::from_raw(place.swap(ptr::null_mut(), O::TAKE)) })
+            .find(|batch| !batch.is_empty())
     }
 }
 
@@ -80,12 +85,12 @@ impl<O> Depot<O> {
         let mut any = false;
         for (class, places) in self.places.iter().enumerate() {
             for place in places {
-                // Acquire: pairs with `PUT`.
-                let batch = place.swap(ptr::null_mut(), Ordering::Acquire);
-                any |= !batch.is_null();
-                // SAFETY: the swap took the batch of this class out of its place, so only this call
-                // has it.
-                unsafe { FreeBlock::free_all(batch, class) };
+                // SAFETY: F1: the swap takes the batch of this class out of its place, or finds
+                // none. Acquire: pairs with `PUT`.
+                let batch = unsafe { FreeChain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+                any |= !batch.is_empty();
+                // SAFETY: F1: the batch came from a place of this class.
+                unsafe { batch.free(class, usize::MAX) };
             }
         }
         any

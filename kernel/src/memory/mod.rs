@@ -1,12 +1,13 @@
 //! Fallible allocation.
 //!
-//! The kernel never aborts for lack of memory. All its allocations go through [`try_new`] and the
+//! The kernel never aborts for lack of memory. All its allocations go through [`try_alloc`] and the
 //! functions and types built on it: [`Shared`], [`try_push`], [`try_text`]. These give the value
 //! back or return [`NoMemory`], and the caller gets an error. Memory that a core allocates
-//! frequently comes from its [`pool::Pool`].
+//! frequently comes from its [`pool::Pool`], and its owner is a [`pool_box::PoolBox`].
 
 pub mod depot;
 pub mod pool;
+pub mod pool_box;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -16,6 +17,7 @@ use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
+use crate::memory::pool_box::PoolBox;
 use crate::sync::{Ordering, PlainAtomicUsize, fence};
 
 /// The error of an allocation that failed; nothing has been changed.
@@ -67,31 +69,9 @@ pub fn try_alloc<T>() -> Result<NonNull<T>, NoMemory> {
     NonNull::new(memory.cast()).ok_or(NoMemory)
 }
 
-/// Moves `value` to the heap, or gives it back when there is no memory.
-pub fn try_new<T>(value: T) -> Result<NonNull<T>, T> {
-    match try_alloc::<T>() {
-        Ok(memory) => {
-            // SAFETY: `try_alloc` returned fresh memory of T's layout.
-            unsafe { memory.write(value) };
-            Ok(memory)
-        }
-        Err(NoMemory) => Err(value),
-    }
-}
-
 /// Moves `value` into a box, or returns [`NoMemory`].
 pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
-    let layout = Layout::new::<T>();
-    if layout.size() == 0 {
-        return Ok(Box::new(value));
-    }
-    // SAFETY: the layout's size is not 0 (checked above).
-    let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<T>()).ok_or(NoMemory)?;
-    // SAFETY: the memory was just allocated with T's layout.
-    unsafe { memory.write(value) };
-    // SAFETY: the memory was allocated with `Layout::new::<T>()`, with which Box frees it, and the
-    // value is written.
-    Ok(unsafe { Box::from_raw(memory.as_ptr()) })
+    try_box_with(|| value)
 }
 
 /// Allocates a box and then lets `make` create its value: a large value is moved only once, and is
@@ -115,7 +95,7 @@ pub fn try_box_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, NoMemory> {
 /// Frees the memory of a `T`, without dropping the value.
 ///
 /// # Safety
-/// `memory` came from [`try_alloc`] or [`try_new`] for the same `T` and is not used again.
+/// `memory` came from [`try_alloc`], or from a pool, for the same `T`, and is not used again.
 pub unsafe fn free<T>(memory: NonNull<T>) {
     let layout = const { layout::<T>() };
     if layout.size() != 0 {
@@ -123,15 +103,6 @@ pub unsafe fn free<T>(memory: NonNull<T>) {
         // it has this layout.
         unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };
     }
-}
-
-/// Drops the value and frees its memory.
-///
-/// # Safety
-/// The contract of [`free`], and the value is intact.
-pub unsafe fn drop_and_free<T>(memory: NonNull<T>) {
-    // SAFETY: the contract of this function is that of `pool::drop_and_free`.
-    unsafe { pool::drop_and_free(memory, None) };
 }
 
 /// Appends to a vector, or leaves the vector unchanged. Amortised O(1).
@@ -170,7 +141,12 @@ impl<T> Shared<T> {
     /// Moves `value` to the heap, with a count of one.
     pub fn try_new(value: T) -> Result<Self, NoMemory> {
         let counted = CountedBox { count: PlainAtomicUsize::new(1), value };
-        try_new(counted).map(Self).map_err(|_| NoMemory)
+        PoolBox::try_new(counted, None).map(|counted| Self(counted.into_raw())).map_err(|_| NoMemory)
+    }
+
+    fn counted(&self) -> &CountedBox<T> {
+        // SAFETY: this handle holds a count, so the value is live.
+        unsafe { self.0.as_ref() }
     }
 }
 
@@ -178,28 +154,27 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: this handle holds a count, so the value is live.
-        &unsafe { self.0.as_ref() }.value
+        &self.counted().value
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        // SAFETY: this handle holds a count, so the value is live. Relaxed: the thread that clones
-        // holds a count.
-        unsafe { self.0.as_ref() }.count.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: the thread that clones holds a count.
+        self.counted().count.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
 }
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        // SAFETY: this handle holds a count, so the value is live. Release: pairs with the fence of
-        // the last holder, so that the value is freed after every use.
-        if unsafe { self.0.as_ref() }.count.fetch_sub(1, Ordering::Release) == 1 {
+        // Release: pairs with the fence of the last holder, so that the value is freed after every
+        // use.
+        if self.counted().count.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
-            // SAFETY: this was the last count, so no other handle can reach the value.
-            unsafe { drop_and_free(self.0) };
+            // SAFETY: B1 (`pool_box`): this was the last count, so no other handle can reach the
+            // value, which `try_new` took out of a box.
+            drop(unsafe { PoolBox::from_raw(self.0) });
         }
     }
 }

@@ -17,6 +17,7 @@
 //! ordered after all threads that used it before, and an allocator would hide a missing order.
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::ptr::{self, NonNull};
 
 use crate::memory::depot::Depot;
@@ -38,20 +39,88 @@ pub struct FreeBlock {
     next: *mut FreeBlock,
 }
 
-impl FreeBlock {
-    /// Returns a chain to the allocator.
+/// A chain of unused blocks that its holder owns.
+///
+/// **F1.** All blocks of a chain are of one class, which its place says: the index of a pool's
+/// list, or of a depot's place. The first pointer, and each `next`, is null or the only pointer to
+/// a block that no other code uses.
+#[derive(Debug)]
+#[must_use = "the blocks must be kept or freed"]
+pub struct FreeChain(Cell<*mut FreeBlock>);
+
+impl FreeChain {
+    /// Creates a chain without blocks.
+    const fn new() -> Self {
+        Self(Cell::new(ptr::null_mut()))
+    }
+
+    /// Makes a chain of the pointer that [`FreeChain::into_raw`] returned.
     ///
     /// # Safety
-    /// The caller owns the chain, whose blocks are of this class, and does not use it again.
-    pub(super) unsafe fn free_all(mut first: *mut Self, class: usize) {
-        while let Some(block) = NonNull::new(first) {
-            // SAFETY: the caller owns the chain (this function's contract), and the block is not
-            // freed yet.
-            first = unsafe { block.as_ref() }.next;
-            // SAFETY: every block of a class has the layout of the class, and this loop frees each
-            // block once.
+    /// The caller passes on the chain, whose blocks are of the class of the place where it is used
+    /// (F1).
+    pub const unsafe fn from_raw(first: *mut FreeBlock) -> Self {
+        Self(Cell::new(first))
+    }
+
+    /// Returns the pointer to the first block, whose chain the caller now owns.
+    pub const fn into_raw(self) -> *mut FreeBlock {
+        self.0.into_inner()
+    }
+
+    /// Returns `true` if there are no blocks.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.0.get().is_null()
+    }
+
+    /// Takes the first block.
+    #[inline(always)]
+    fn pop(&self) -> Option<NonNull<FreeBlock>> {
+        let block = NonNull::new(self.0.get())?;
+        // SAFETY: F1: the chain has the only pointer to the block, which is live.
+        self.0.set(unsafe { block.as_ref() }.next);
+        Some(block)
+    }
+
+    /// Adds a block.
+    ///
+    /// # Safety
+    /// The caller passes the only pointer to a block of the chain's class (F1).
+    #[inline(always)]
+    unsafe fn push(&self, block: NonNull<FreeBlock>) {
+        // SAFETY: the block is the chain's from here on (this function's contract). A block of any
+        // class has room for a pointer.
+        unsafe { block.write(FreeBlock { next: self.0.get() }) };
+        self.0.set(block.as_ptr());
+    }
+
+    /// Splits off the first `count` blocks, or all of them if there are fewer.
+    fn split(&self, count: usize) -> Self {
+        let Some(first) = NonNull::new(self.0.get()) else { return Self::new() };
+        let mut last = first;
+        for _ in 1..count {
+            // SAFETY: F1: the chain has the only pointer to the block, which is live.
+            let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) else { break };
+            last = next;
+        }
+        // SAFETY: F1: the chain has the only pointer to the block, which is live.
+        self.0.set(core::mem::replace(&mut unsafe { last.as_mut() }.next, ptr::null_mut()));
+        Self(Cell::new(first.as_ptr()))
+    }
+
+    /// Returns up to `count` blocks to the allocator. Returns their number.
+    ///
+    /// # Safety
+    /// The blocks are of this class (F1).
+    pub(super) unsafe fn free(&self, class: usize, count: usize) -> usize {
+        for freed in 0..count {
+            let Some(block) = self.pop() else { return freed };
+            // SAFETY: F1: the line above took the block out of the chain, so it is freed once.
+            // Every block of a class has the layout of the class.
             unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), crate::memory::class_layout(class)) };
         }
+        count
     }
 }
 
@@ -73,9 +142,9 @@ impl Default for KeptSlots {
 unsafe impl Send for KeptSlots {}
 
 /// A core's private pool of small blocks, see the module documentation.
-#[derive(Debug)]
 pub struct Pool {
-    free: [Cell<*mut FreeBlock>; CLASSES],
+    /// The unused blocks of each class.
+    free: [FreeChain; CLASSES],
     /// Number of blocks of each class.
     counts: [Cell<usize>; CLASSES],
     /// Total size of the kept blocks in bytes.
@@ -88,7 +157,7 @@ pub struct Pool {
     pub(crate) timer_slots: KeptSlots,
 }
 
-// SAFETY: only the pool has its blocks, so they move to another thread together with it.
+// SAFETY: F1: only the pool has its blocks, so they move to another thread together with it.
 unsafe impl Send for Pool {}
 
 impl Pool {
@@ -96,27 +165,13 @@ impl Pool {
     /// shares a depot with other pools. With a limit of 0 it keeps nothing.
     pub fn new(limit: usize, depot: Arc<Depot>) -> Self {
         Self {
-            free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
+            free: core::array::from_fn(|_| FreeChain::new()),
             counts: core::array::from_fn(|_| Cell::new(0)),
             kept: Cell::new(0),
             surplus: Cell::new(0),
             limit: if POOLED_BLOCKS { limit } else { 0 },
             depot,
             timer_slots: KeptSlots::default(),
-        }
-    }
-
-    /// Moves `value` to the heap, or gives it back when there is no memory. O(1), except for the
-    /// allocator.
-    #[inline]
-    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
-        match self.try_alloc::<T>() {
-            Ok(memory) => {
-                // SAFETY: `try_alloc` returned memory for a `T` that no other code uses.
-                unsafe { memory.write(value) };
-                Ok(memory)
-            }
-            Err(NoMemory) => Err(value),
         }
     }
 
@@ -132,9 +187,7 @@ impl Pool {
     #[inline]
     fn take<T>(&self) -> Option<NonNull<T>> {
         let class = const { class::<T>() }?;
-        let block = NonNull::new(self.free[class].get())?;
-        // SAFETY: the block is on this pool's free list, so it is live and no other code uses it.
-        self.free[class].set(unsafe { block.as_ref() }.next);
+        let block = self.free[class].pop()?;
         self.count(class, self.counts[class].get() - 1);
         Some(block.cast())
     }
@@ -154,7 +207,7 @@ impl Pool {
             && let Some(batch) = self.depot.take(class)
         {
             // This class is empty: otherwise `take` would have returned a block.
-            self.free[class].set(batch.as_ptr());
+            self.free[class].0.set(batch.into_raw());
             self.count(class, BATCH);
             return self.take().ok_or(NoMemory);
         }
@@ -165,34 +218,20 @@ impl Pool {
         }
     }
 
-    /// Keeps the memory of a `T`, or frees it, without dropping the value. O(1).
-    ///
-    /// # Safety
-    /// The same contract as [`crate::memory::free`].
+    /// Returns `true` if the pool keeps one more block of the class. Makes room for it, if it
+    /// exceeds the limit and there is no room.
     #[inline]
-    pub unsafe fn free<T>(&self, memory: NonNull<T>) {
-        let Some(class) = (const { class::<T>() }) else {
-            // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
-            // function's contract).
-            return unsafe { crate::memory::free(memory) };
-        };
+    fn keeps(&self, class: usize) -> bool {
         if self.kept.get() + (class + 1) * CLASS > self.limit {
             if self.counts[class].get() % BATCH == BATCH - 1 {
                 self.spill(class);
             }
             if self.kept.get() / SURPLUS >= self.limit {
-                // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T`
-                // (this function's contract).
-                return unsafe { crate::memory::free(memory) };
+                return false;
             }
             self.surplus.set(class);
         }
-        let block = memory.cast::<FreeBlock>();
-        // SAFETY: the caller owns the block and does not use it again. A block of any class has
-        // room for a pointer.
-        unsafe { block.write(FreeBlock { next: self.free[class].get() }) };
-        self.free[class].set(block.as_ptr());
-        self.count(class, self.counts[class].get() + 1);
+        true
     }
 
     /// Moves one batch of the class to the depot, if the pool has a batch and the depot has room
@@ -202,24 +241,12 @@ impl Pool {
         if !self.depot.has_room(class) || self.counts[class].get() < BATCH {
             return;
         }
-        let Some(batch) = NonNull::new(self.free[class].get()) else { return };
-        let mut last = batch;
-        for _ in 1..BATCH {
-            // SAFETY: free blocks of this pool; the list has at least `BATCH` of them (checked
-            // above).
-            let next = unsafe { last.as_ref() }.next;
-            last = NonNull::new(next).unwrap_or(last);
-        }
-        // SAFETY: `last` is the last block of the batch, on this pool's free list, and no other
-        // code uses it.
-        let rest = core::mem::replace(&mut unsafe { last.as_mut() }.next, ptr::null_mut());
-        self.free[class].set(rest);
+        let batch = self.free[class].split(BATCH);
         self.count(class, self.counts[class].get() - BATCH);
-        if !self.depot.put(class, batch) {
+        if let Err(batch) = self.depot.put(class, batch) {
             // Another core was faster.
-            // SAFETY: this call took the batch off the free list above, and the depot did not
-            // accept it.
-            unsafe { FreeBlock::free_all(batch.as_ptr(), class) };
+            // SAFETY: F1: the batch was split off the chain of this class.
+            unsafe { batch.free(class, BATCH) };
         }
     }
 
@@ -246,29 +273,31 @@ impl Pool {
         }
         // Other cores may now need the blocks for which the depot had no room before.
         self.spill(class);
-        for _ in 0..blocks {
-            let block = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit);
-            let Some(block) = block else { return };
-            // SAFETY: the block is on this pool's free list, so it is live and no other code uses
-            // it.
-            self.free[class].set(unsafe { block.as_ref() }.next);
-            self.count(class, self.counts[class].get() - 1);
-            // SAFETY: the block was taken off the free list just now, and every block of a class
-            // has its layout.
-            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), crate::memory::class_layout(class)) };
-        }
+        let surplus = self.kept.get().saturating_sub(self.limit).div_ceil((class + 1) * CLASS);
+        self.free_some(class, blocks.min(surplus));
+    }
+
+    /// Returns up to `count` blocks of the class to the allocator.
+    fn free_some(&self, class: usize, count: usize) {
+        // SAFETY: F1: the chain at the index of the class has its blocks.
+        let freed = unsafe { self.free[class].free(class, count) };
+        self.count(class, self.counts[class].get() - freed);
     }
 
     /// Returns all blocks to the allocator. Returns `true` if there were any.
     #[cold]
     fn clear(&self) -> bool {
         let any = self.kept.get() > 0;
-        for (class, free) in self.free.iter().enumerate() {
-            self.count(class, 0);
-            // SAFETY: `replace` took all free blocks of the class off this pool's list.
-            unsafe { FreeBlock::free_all(free.replace(ptr::null_mut()), class) };
+        for class in 0..CLASSES {
+            self.free_some(class, usize::MAX);
         }
         any
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("kept", &self.kept).field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -278,29 +307,34 @@ impl Drop for Pool {
     }
 }
 
-/// Frees the memory of a `T` to the pool, if there is one, without dropping the value.
+/// Keeps the memory of a `T` in the pool, if there is one, or frees it, without dropping the value.
+/// O(1), except for the allocator.
 ///
 /// # Safety
 /// The same contract as [`crate::memory::free`].
 #[inline]
 pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
-    match pool {
-        // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
-        // function's contract).
-        Some(pool) => unsafe { pool.free(memory) },
-        // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
-        // function's contract).
-        None => unsafe { crate::memory::free(memory) },
+    if let Some(pool) = pool
+        && let Some(class) = const { class::<T>() }
+        && pool.keeps(class)
+    {
+        // SAFETY: F1: the memory is a block of the class of `T`, which the caller does not use
+        // again (this function's contract).
+        unsafe { pool.free[class].push(memory.cast()) };
+        return pool.count(class, pool.counts[class].get() + 1);
     }
+    // SAFETY: the caller passes memory of `try_alloc` for the same `T`, and does not use it again
+    // (this function's contract).
+    unsafe { crate::memory::free(memory) };
 }
 
-/// Drops the value, and frees its memory like [`free`].
+/// Drops the value, and frees its memory like [`free`], even if the value's destructor, which may
+/// be foreign, panics.
 ///
 /// # Safety
-/// The same contract as [`crate::memory::drop_and_free`].
+/// The same contract as [`crate::memory::free`], and the value is intact.
 #[inline]
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
-    // The memory is freed even if the value's destructor, which may be foreign, panics.
     struct Frees<'a, T>(NonNull<T>, Option<&'a Pool>);
     impl<T> Drop for Frees<'_, T> {
         #[inline]
@@ -318,28 +352,36 @@ pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::pool_box::PoolBox;
 
     fn pool(limit: usize) -> Pool {
         Pool::new(limit, Arc::default())
+    }
+
+    fn block<T>(pool: &Pool, value: T) -> PoolBox<T> {
+        PoolBox::try_new(value, Some(pool)).ok().expect("memory")
+    }
+
+    fn at<T>(block: &PoolBox<T>) -> *const () {
+        ptr::from_ref(&**block).cast()
     }
 
     #[test]
     fn surplus_batch_reaches_the_core_that_needs_it() {
         let depot: Arc<Depot> = Arc::default();
         let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot.clone()));
-        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| block(&sender, [i; 4]));
+        let places: std::vec::Vec<_> = sent.iter().map(at).collect();
         for block in sent {
-            // SAFETY: allocated above, not used again.
-            unsafe { receiver.free(block) };
+            block.release(Some(&receiver));
         }
         let of = class::<[usize; 4]>().unwrap();
         assert_eq!((sender.counts[of].get(), receiver.counts[of].get()), (0, BATCH));
-        let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
-        assert!(again.iter().all(|block| sent.contains(block)), "the first batch comes back from the depot");
+        let again: [_; BATCH] = core::array::from_fn(|i| block(&sender, [i; 4]));
+        assert!(again.iter().all(|block| places.contains(&at(block))), "the first batch comes back from the depot");
         assert!(depot.take(of).is_none());
         for block in again {
-            // SAFETY: allocated above, not used again.
-            unsafe { receiver.free(block) };
+            block.release(Some(&receiver));
         }
         assert!(depot.clear() && !depot.clear());
         assert!(depot.take(of).is_none(), "returned to the allocator");
@@ -349,37 +391,34 @@ mod tests {
     fn batch_is_taken_whole() {
         let depot: Arc<Depot> = Arc::default();
         let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot));
-        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| block(&sender, [i; 4]));
         for block in sent {
-            // SAFETY: allocated above, not used again.
-            unsafe { receiver.free(block) };
+            block.release(Some(&receiver));
         }
-        let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        let again: [_; BATCH] = core::array::from_fn(|i| block(&sender, [i; 4]));
         for block in again {
-            // SAFETY: allocated above, not used again.
-            unsafe { sender.free(block) };
+            block.release(Some(&sender));
         }
+        let of = class::<[usize; 4]>().unwrap();
+        assert_eq!(sender.counts[of].get(), BATCH);
     }
 
     #[test]
     fn block_is_reused_by_any_type_of_its_class() {
         let pool = pool(64);
-        let first = pool.try_new([1_u64; 3]).unwrap();
-        // SAFETY: allocated above, not used again.
-        unsafe { pool.free(first) };
-        let other = pool.try_new([2_u32; 8]).unwrap();
-        assert_eq!(first.cast(), other, "24 and 32 bytes are one class");
-        // SAFETY: the block was allocated above and is not used again.
-        unsafe { super::super::free(other) };
+        let first = block(&pool, [1_u64; 3]);
+        let place = at(&first);
+        first.release(Some(&pool));
+        let other = block(&pool, [2_u32; 8]);
+        assert_eq!(place, at(&other), "24 and 32 bytes are one class");
     }
 
     #[test]
     fn trim_frees_the_surplus() {
         let pool = pool(64);
-        let blocks: [_; 9] = core::array::from_fn(|i| pool.try_new(i).unwrap());
+        let blocks: [_; 9] = core::array::from_fn(|i| block(&pool, i));
         for block in blocks {
-            // SAFETY: allocated above, not used again.
-            unsafe { pool.free(block) };
+            block.release(Some(&pool));
         }
         assert_eq!(pool.kept.get(), 9 * CLASS);
         assert!(pool.trim(1));
@@ -394,10 +433,9 @@ mod tests {
     #[test]
     fn surplus_has_a_limit() {
         let pool = pool(CLASS);
-        let blocks: std::vec::Vec<_> = (0..10 * SURPLUS).map(|i| pool.try_new(i).unwrap()).collect();
+        let blocks: std::vec::Vec<_> = (0..10 * SURPLUS).map(|i| block(&pool, i)).collect();
         for block in blocks {
-            // SAFETY: allocated above, not used again.
-            unsafe { pool.free(block) };
+            block.release(Some(&pool));
             assert!(pool.kept.get() <= SURPLUS * CLASS, "{} bytes", pool.kept.get());
         }
     }
@@ -405,18 +443,14 @@ mod tests {
     #[test]
     fn pool_with_limit_zero_keeps_nothing() {
         let pool = pool(0);
-        let block = pool.try_new(1_usize).unwrap();
-        // SAFETY: allocated above, not used again.
-        unsafe { pool.free(block) };
+        block(&pool, 1_usize).release(Some(&pool));
         assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
     }
 
     #[test]
     fn large_block_is_never_kept() {
         let pool = pool(1 << 20);
-        let block = pool.try_new([0_u8; CLASS * CLASSES + 1]).unwrap();
-        // SAFETY: allocated above, not used again.
-        unsafe { pool.free(block) };
+        block(&pool, [0_u8; CLASS * CLASSES + 1]).release(Some(&pool));
         assert_eq!(pool.kept.get(), 0);
     }
 }

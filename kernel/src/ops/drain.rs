@@ -14,25 +14,26 @@
 //! receive (a late reply, or a message that a full mailbox drops) is released, with its destructor,
 //! after the batch. That destructor may itself fetch.
 
-use core::ptr::NonNull;
-
+use crate::intrusive::record_set::Found;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::process::relation::link::Link;
-
-use crate::intrusive::record_set::Member;
 use crate::mailbox::Fifo;
-use crate::mailbox::batch::Queue;
-use crate::mutation::Mutation;
+use crate::mailbox::queue::Queue;
+use crate::mutation::mutant;
 use crate::ops::owner_op::OwnerOp;
 use crate::ops::query::QueryNode;
 use crate::ops::relations::monitor;
+use crate::ops::signal::Signal;
 use crate::process::header::Header;
-use crate::process::relation::monitor::Monitor;
+use crate::process::owned::Owned;
+use crate::process::relation::link::{LinkExit, PeerEnd};
+use crate::process::relation::monitor::{DownSignal, Monitor, TargetSide};
+use crate::process::relation::watcher::Watcher;
 use crate::process::timer_record::{Target, TimerHead};
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
-use crate::signal::message;
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::held::{Held, HeldNode};
+use crate::signal::message::AliasHead;
+use crate::signal::node::SignalKind;
 use crate::sync::Ordering;
 
 /// The outcome of handling a signal.
@@ -40,11 +41,11 @@ enum SignalOutcome {
     /// It is done, and the body need not see anything.
     Consumed,
     /// The signal goes to the private queue.
-    Queue,
+    Queue(HeldNode),
     /// The body waits for it without receiving it.
     Resume,
     /// The process does not receive the signal, which is released after the batch.
-    Refused,
+    Refused(HeldNode),
     /// The process dies of it.
     Die(Reason),
 }
@@ -58,302 +59,256 @@ pub(crate) enum FetchedBy {
     Body,
 }
 
-/// Takes and handles the pending signals. The caller owns the process.
+/// Takes and handles the pending signals.
 #[inline]
-pub(crate) fn fetch(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
-    if process.mailbox.has_pending() {
-        fetch_batch(process, kernel_cx, by);
+pub(crate) fn fetch(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
+    if owned.mailbox.has_pending() {
+        fetch_batch(owned, kernel_cx, by);
     }
 }
 
-fn fetch_batch(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    if private.dying.is_some() || !private.fetches {
-        return;
+fn fetch_batch(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
+    let process = owned.header();
+    let others = owned.fetch(|state, fetching| {
+        if state.dying.is_some() || !state.fetches() {
+            return None;
+        }
+        let piece = fetching.take().into_piece();
+        if !piece.is_plain() || process.bound().is_some() {
+            return Some(piece.into_fifo());
+        }
+        state.queue.append(piece);
+        state.resume |= by == FetchedBy::Core;
+        fetching.end(state.queue.len());
+        None
+    });
+    if let Some(others) = others {
+        fetch_others(owned, kernel_cx, by, others);
     }
-    let piece = process.mailbox.take().into_piece();
-    if piece.is_plain() && process.bound().is_none() {
-        private.queue.append(piece);
-        private.resume |= by == FetchedBy::Core;
-        process.mailbox.end_fetch();
-        process.mailbox.record_backlog(private.queue.len());
-        return;
-    }
-    fetch_others(process, kernel_cx, by, piece.into_fifo());
 }
 
 /// Completes a fetch whose batch has more than plain messages.
 #[inline(never)]
-fn fetch_others(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
+fn fetch_others(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
     let mut refused = Queue::new();
-    handle_all(process, kernel_cx, by, fifo, &mut refused);
-    // SAFETY: P1: the caller owns the process.
-    process.mailbox.record_backlog(unsafe { process.private() }.queue.len());
+    handle_all(owned, kernel_cx, by, fifo, &mut refused);
+    owned.record_backlog();
     while let Some(node) = refused.pop_front() {
-        // SAFETY: N1: fetched, so the owner holds it. Foreign: nothing is borrowed here.
-        unsafe { kernel_cx.release(node) };
+        // Foreign: nothing is borrowed here.
+        kernel_cx.release(node);
     }
 }
 
-fn handle_all(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
+fn handle_all(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
-        // SAFETY: N1: fetched, so the owner holds it.
-        let met = match unsafe { Node::kind(node) } {
-            SignalKind::Message | SignalKind::Request => come(process),
-            kind => handle(process, kernel_cx, node, kind),
+        let outcome = match node.kind() {
+            SignalKind::Message | SignalKind::Request => come(owned, node),
+            _ => handle(owned, kernel_cx, node),
         };
-        match met {
+        match outcome {
             SignalOutcome::Consumed => {}
-            SignalOutcome::Queue => {
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                // SAFETY: N1: fetched, so the owner holds it; it is in no queue.
-                unsafe { private.queue.push_back(node) };
-                private.resume |= by == FetchedBy::Core;
-            }
-            // SAFETY: P1: the caller owns the process.
-            SignalOutcome::Resume => unsafe { process.private() }.resume = true,
-            // SAFETY: N1: fetched, so the owner holds it; it is in no queue.
-            SignalOutcome::Refused => unsafe { refused.push_back(node) },
+            SignalOutcome::Queue(node) => owned.state(|state| {
+                state.queue.push_back(node);
+                state.resume |= by == FetchedBy::Core;
+            }),
+            SignalOutcome::Resume => owned.state(|state| state.resume = true),
+            SignalOutcome::Refused(node) => refused.push_back(node),
             SignalOutcome::Die(reason) => {
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                private.dying = Some(reason);
-                private.unhandled = fifo;
-                return;
+                return owned.state(|state| {
+                    state.dying = Some(reason);
+                    state.unhandled = fifo;
+                });
             }
         }
     }
-    if let Some(bound) = process.bound() {
-        // SAFETY: P1: the caller owns the process.
-        bound.drop_oldest_over_limit(&mut unsafe { process.private() }.queue, refused);
-    }
-    process.mailbox.end_fetch();
+    owned.drop_oldest_over_limit(refused);
+    owned.end_fetch();
 }
 
 /// Accepts a message for the private queue.
 #[inline(always)]
-fn come(process: &Header) -> SignalOutcome {
-    if let Some(bound) = process.bound() {
-        bound.on_fetched();
+fn come(owned: &mut Owned<'_>, message: HeldNode) -> SignalOutcome {
+    if let Some(limit) = owned.limit() {
+        limit.on_fetched();
     }
-    SignalOutcome::Queue
+    SignalOutcome::Queue(message)
 }
 
 // Not inlined: most signals are messages, which do not come here.
 #[inline(never)]
-fn handle(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>, kind: SignalKind) -> SignalOutcome {
-    match kind {
-        SignalKind::Message | SignalKind::Request => come(process),
-        SignalKind::AliasMessage => handle_alias(process, kernel_cx, node),
-        SignalKind::Timer => {
-            forget_timer(process, kernel_cx, node);
-            SignalOutcome::Queue
+fn handle(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, node: HeldNode) -> SignalOutcome {
+    match Signal::open(node) {
+        Signal::Message(message) => come(owned, message),
+        Signal::Request(request) => come(owned, request.into_node()),
+        Signal::AliasMessage(message) => handle_alias(owned, kernel_cx, message),
+        Signal::Timer(timer) => {
+            forget_timer(owned, kernel_cx, &timer);
+            SignalOutcome::Queue(timer.into_node())
         }
-        SignalKind::Alarm => {
-            // SAFETY: the signal's reference keeps the record live.
-            let rings = unsafe { node.cast::<TimerHead>().as_ref() }.reference;
-            // SAFETY: P1: the caller owns the process.
-            if let Some(waiters) = &mut unsafe { process.private() }.waiters {
-                waiters.ring(rings);
-            }
-            forget_timer(process, kernel_cx, node);
-            // SAFETY: fetched, so the signal's reference is ours; not used again.
-            unsafe { Node::release(node, kernel_cx.pool()) };
-            SignalOutcome::Resume
-        }
-        SignalKind::Exit => handle_exit(process, kernel_cx, node),
-        SignalKind::LinkExit => handle_link_exit(process, kernel_cx, node),
-        SignalKind::LinkRequest => {
-            let link = Link::of_request(node);
-            // SAFETY: P1: the caller owns the process; the end's reference came with the request.
-            unsafe { adopt_link(process, kernel_cx, link) };
+        Signal::Alarm(alarm) => handle_alarm(owned, kernel_cx, alarm),
+        Signal::Exit(signal) => handle_exit(owned, kernel_cx, signal),
+        Signal::LinkExit(link) => handle_link_exit(owned, kernel_cx, link),
+        Signal::LinkRequest(request) => {
+            adopt_link(owned, kernel_cx, PeerEnd::of_request(request));
             SignalOutcome::Consumed
         }
-        SignalKind::MonitorRequest => {
-            let monitor = node.cast::<Monitor>();
-            // SAFETY: fetched, so the signal's reference is ours and keeps the record live.
-            if unsafe { monitor.as_ref() }.is_armed() {
-                // SAFETY: the record is on no list; the reference goes with it.
-                let pushed = unsafe { process.watchers.push(Monitor::watch(monitor)) };
-                // If it failed, the reference would leak, and nothing else would go wrong.
-                debug_assert!(pushed.is_ok(), "only the owner closes the list");
-            } else {
-                // SAFETY: the reference that came with the request; not used again.
-                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
-            }
+        Signal::MonitorRequest(monitor) => handle_monitor_request(owned, kernel_cx, monitor),
+        Signal::Down(monitor) => handle_down(owned, kernel_cx, monitor),
+        Signal::Wake => handle_wake(owned, kernel_cx),
+        Signal::Query(query) => {
+            QueryNode::answer(query.into_box(), owned, kernel_cx);
             SignalOutcome::Consumed
         }
-        SignalKind::Down => {
-            let monitor = node.cast::<Monitor>();
-            // SAFETY: fetched, so the signal's reference is ours and keeps the record live.
-            if unsafe { monitor.as_ref() }.accept_down() {
-                // SAFETY: the signal's reference keeps the record live.
-                let reference = unsafe { monitor.as_ref() }.reference;
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                private.end_alias_with_monitor(reference);
-                SignalOutcome::Queue
-            } else {
-                // SAFETY: the signal's reference; not used again.
-                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
-                SignalOutcome::Consumed
-            }
-        }
-        SignalKind::Wake => {
-            // AcqRel: the node is in no queue now. A waker, `request_wake` or `kill` whose swap
-            // found the flag set relied on this wake-up, and we must see what it wrote before.
-            let clear =
-                if kernel_cx.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
-            process.waking.swap(false, clear);
-            if process.killed.load(Ordering::Relaxed) {
-                return SignalOutcome::Die(Reason::KILLED);
-            }
-            // The wake-up may come from `request_wake`: many links on the list are unlinked.
-            adopt_links(process, kernel_cx);
-            // Or a slot is free for a sender that waits for capacity.
-            if let Some(bound) = process.bound() {
-                bound.look(kernel_cx);
-            }
-            SignalOutcome::Resume
-        }
-        SignalKind::Ask => {
-            // SAFETY: N1: fetched, so the owner holds it; not used again.
-            unsafe { QueryNode::answer(node, process, kernel_cx) };
-            SignalOutcome::Consumed
-        }
-        SignalKind::Proxy => {
-            // SAFETY: N1: fetched, so the owner holds it; not used again.
-            unsafe { OwnerOp::handle(node, process, kernel_cx) };
+        Signal::OwnerOp(operation) => {
+            OwnerOp::handle(operation.into_box(), owned, kernel_cx);
             SignalOutcome::Consumed
         }
     }
+}
+
+fn handle_alarm(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, alarm: Held<TimerHead>) -> SignalOutcome {
+    owned.state(|state| {
+        if let Some(waiters) = &mut state.waiters {
+            waiters.ring(alarm.reference);
+        }
+    });
+    forget_timer(owned, kernel_cx, &alarm);
+    alarm.release(kernel_cx.pool());
+    SignalOutcome::Resume
+}
+
+fn handle_monitor_request(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, monitor: Held<Monitor>) -> SignalOutcome {
+    if monitor.is_armed() {
+        let pushed = owned.watchers.push(Watcher::Monitor(TargetSide::of_request(monitor)));
+        debug_assert!(pushed.is_ok(), "only the owner closes the list");
+    } else {
+        monitor.release(kernel_cx.pool());
+    }
+    SignalOutcome::Consumed
+}
+
+fn handle_down(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, monitor: Held<DownSignal>) -> SignalOutcome {
+    if !monitor.accept() {
+        monitor.release(kernel_cx.pool());
+        return SignalOutcome::Consumed;
+    }
+    owned.state(|state| state.end_alias_with_monitor(monitor.reference));
+    SignalOutcome::Queue(monitor.into_node())
+}
+
+fn handle_wake(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> SignalOutcome {
+    // AcqRel: the node is in no queue now. A waker, `request_wake` or `kill` whose swap found the
+    // flag set relied on this wake-up, and we must see what it wrote before.
+    let clear =
+        mutant!(kernel_cx.kernel.mutations, WakingRelaxed, right => Ordering::AcqRel, wrong => Ordering::Relaxed);
+    owned.waking.swap(false, clear);
+    if owned.killed.load(Ordering::Relaxed) {
+        return SignalOutcome::Die(Reason::KILLED);
+    }
+    // The wake-up may come from `request_wake`: many links on the list are unlinked.
+    adopt_links(owned, kernel_cx);
+    // Or a slot is free for a sender that waits for capacity.
+    if let Some(limit) = owned.limit() {
+        limit.look(kernel_cx);
+    }
+    SignalOutcome::Resume
 }
 
 /// Removes a timer of the process that has fired from its set of timers.
-fn forget_timer(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) {
-    let timer = node.cast::<TimerHead>();
-    // SAFETY: the signal's reference keeps the record live.
-    let record = unsafe { timer.as_ref() };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    let is_among_them = match record.target() {
+fn forget_timer(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, timer: &TimerHead) {
+    let own = owned.state(|state| match timer.target() {
         // A timer that another process started is in the starter's set, and on this process's list
         // of watchers (`ops::timer`).
-        Target::Pid(_) => !record.watched && Member::joint(record).is_in_set(),
-        Target::Name(_) => private.timers.find(record.reference.to_raw()) == Some(timer),
-    };
-    if is_among_them {
-        // SAFETY: the check above found the timer in this set.
-        unsafe { private.timers.remove(timer) };
-        // SAFETY: the starter's reference, which the set held; not used again.
-        unsafe { TimerHead::release(timer, kernel_cx.pool()) };
+        Target::Pid(_) if timer.is_watched() => None,
+        // SAFETY: this process started the timer, so it is in this set, or in none.
+        Target::Pid(_) => unsafe { state.timers.remove(timer) },
+        Target::Name(_) => state.timers.find(timer.reference.to_raw()).map(Found::remove),
+    });
+    if let Some(own) = own {
+        own.release(kernel_cx.pool());
     }
 }
 
-fn handle_alias(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    // SAFETY: N1: fetched, so the owner holds it; it is of this kind.
-    let via = unsafe { message::alias_of(node) };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    let Some(alias) = private.aliases.find(via.to_raw()) else {
-        if let Some(bound) = process.bound() {
-            bound.left(kernel_cx);
+fn handle_alias(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, message: Held<AliasHead>) -> SignalOutcome {
+    let via = message.via;
+    let mode = owned.state(|state| {
+        let alias = state.aliases.find(via.to_raw())?;
+        let mode = alias.mode;
+        if mode.ends_with_reply() {
+            drop(alias.remove());
         }
-        return SignalOutcome::Refused;
+        Some(mode)
+    });
+    let Some(mode) = mode else {
+        if let Some(limit) = owned.limit() {
+            limit.left(kernel_cx);
+        }
+        return SignalOutcome::Refused(message.into_node());
     };
-    // SAFETY: the set owns the record, which is still in it.
-    let mode = unsafe { alias.as_ref() }.mode;
-    if mode.ends_with_reply() {
-        private.end_alias(via);
-        if mode.ends_with_monitor() {
-            monitor::demonitor(process, kernel_cx, via, false);
-        }
+    if mode.ends_with_reply() && mode.ends_with_monitor() {
+        monitor::demonitor(owned, kernel_cx, via, false);
     }
-    come(process)
+    come(owned, message.into_node())
 }
 
-fn handle_exit(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    // SAFETY: N1: fetched, so the owner holds it; of this kind, and not consumed yet.
-    let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
-    let (from, reason) = (signal.from, signal.reason.clone());
+fn handle_exit(process: &Header, kernel_cx: &KernelCx<'_>, signal: Held<ExitSignal>) -> SignalOutcome {
     let trapping = process.trap_exit.load(Ordering::Relaxed);
-    let met = if reason == Reason::KILL {
-        SignalOutcome::Die(Reason::KILLED)
+    let reason = if signal.reason == Reason::KILL {
+        Reason::KILLED
     } else if trapping {
-        return SignalOutcome::Queue;
-    } else if reason.is_normal() && from != Some(process.pid) {
-        SignalOutcome::Refused
+        return SignalOutcome::Queue(signal.into_node());
+    } else if signal.reason.is_normal() && signal.from != Some(process.pid) {
+        // Its reason may be foreign, so it is released after the batch.
+        return SignalOutcome::Refused(signal.into_node());
     } else {
-        SignalOutcome::Die(reason)
+        signal.reason.clone()
     };
-    if let SignalOutcome::Die(_) = met {
-        // SAFETY: N1: fetched, not used again. The reason's value, which may be foreign, lives on
-        // in `met`.
-        drop(unsafe { ExitSignal::open(node, kernel_cx.pool()) });
-        return met;
-    }
-    // Its reason may be foreign, so it is released after the batch.
-    SignalOutcome::Refused
+    // The reason's value, which may be foreign, lives on in `reason`.
+    signal.release(kernel_cx.pool());
+    SignalOutcome::Die(reason)
 }
 
-fn handle_link_exit(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    adopt_links(process, kernel_cx);
-    let link = node.cast::<Link>();
-    let half = Link::half_of(link, process.pid);
-    // SAFETY: the signal's reference keeps the record live; the fields belong to the owner.
-    let fields = unsafe { half.as_ref() };
-    let welcome = !fields.ignores_exit() || kernel_cx.kernel.mutated(Mutation::WithdrawnIsWelcome);
-    let peer = fields.peer;
-    // SAFETY: the signal's reference keeps the record live.
-    let is_down = unsafe { link.as_ref() }.down_to(fields).is_some();
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    // SAFETY: the end belongs to the owner; the signal's reference keeps the record live.
-    unsafe { private.release_link_end(half, kernel_cx) };
+fn handle_link_exit(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, link: Held<LinkExit>) -> SignalOutcome {
+    adopt_links(owned, kernel_cx);
+    let end = link.end_of(owned.pid);
+    let welcome = mutant!(kernel_cx.kernel.mutations, WithdrawnIsWelcome, right => !end.ignores_exit(), wrong => true);
+    let peer = end.peer;
+    let is_down = link.down_to(owned.pid).is_some();
+    owned.state(|state| {
+        // SAFETY: the end is that of this process.
+        unsafe { state.release_link_end(end, kernel_cx) };
+        if welcome && state.adopted_links && !is_down {
+            // K2: the record of the peer's link, if both linked at once.
+            state.unlink_all(peer, kernel_cx);
+        }
+    });
     if !welcome {
-        // SAFETY: the signal's reference; not used again.
-        unsafe { Link::release(link, kernel_cx.pool()) };
+        link.release(kernel_cx.pool());
         return SignalOutcome::Consumed;
     }
-    if private.adopted_links && !is_down {
-        // K2: the record of the peer's link, if both linked at once.
-        private.unlink_all(peer, kernel_cx);
+    if is_down || owned.trap_exit.load(Ordering::Relaxed) {
+        return SignalOutcome::Queue(link.into_node());
     }
-    if is_down || process.trap_exit.load(Ordering::Relaxed) {
-        return SignalOutcome::Queue;
-    }
-    // SAFETY: this process fetched the exit node.
-    let (_, reason) = unsafe { Link::read_exit(link, process.pid) };
-    // SAFETY: the signal's reference; not used again.
-    unsafe { Link::release(link, kernel_cx.pool()) };
-    let survives = reason.is_normal() && !kernel_cx.kernel.mutated(Mutation::NormalKills);
+    let reason = link.reason();
+    link.release(kernel_cx.pool());
+    let survives = mutant!(kernel_cx.kernel.mutations, NormalKills, right => reason.is_normal(), wrong => false);
     if survives { SignalOutcome::Consumed } else { SignalOutcome::Die(reason) }
 }
 
-/// Moves an end that was on the list, or in a request, to the set.
-///
-/// # Safety
-/// The caller owns the process and holds the reference of the process's end.
-unsafe fn adopt_link(process: &Header, kernel_cx: &KernelCx<'_>, link: NonNull<Link>) {
-    // SAFETY: the end's reference keeps the record live.
-    if unsafe { link.as_ref() }.is_unlinked() {
-        // SAFETY: the end's reference; not used again.
-        return unsafe { Link::release(link, kernel_cx.pool()) };
+/// Moves the process's end of a link, which was on the list or in a request, to the set.
+fn adopt_link(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, link: PeerEnd) {
+    if link.is_unlinked() {
+        return link.release(kernel_cx.pool());
     }
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    private.adopted_links = true;
-    // SAFETY: the end's reference is the caller's, and the end is in no set.
-    unsafe { private.insert_link_end(Link::half_of(link, process.pid), kernel_cx) };
+    owned.state(|state| {
+        state.adopted_links = true;
+        state.insert_link_end(link.into_end(), kernel_cx);
+    });
 }
 
-/// Adopts the links that other processes made: moves them to the set (`link`, K1). The caller owns
-/// the process.
-pub(crate) fn adopt_links(process: &Header, kernel_cx: &KernelCx<'_>) {
-    for link in process.links.take() {
-        // SAFETY: taken from the list, with the end's reference.
-        unsafe { adopt_link(process, kernel_cx, link) };
+/// Adopts the links that other processes made: moves them to the set (`link`, K1).
+pub(crate) fn adopt_links(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+    for link in owned.links.take() {
+        adopt_link(owned, kernel_cx, link);
     }
 }

@@ -30,16 +30,16 @@
 //!   path (`mailbox`, M4). So the death answers what the caller later requests of the doomed
 //!   process, as it does when a signal is pending.
 
-use crate::kernel::current::CurrentGuard;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::slice::Slice;
+use crate::kernel::slice::{Slice, Turns};
 use crate::memory::NoMemory;
-use crate::mutation::Mutation;
+use crate::mutation::mutant;
 use crate::ops::exit::terminate;
 use crate::ops::exit_signal;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::name;
+use crate::process::owned::Owned;
 use crate::reason::Reason;
 use crate::sync::Ordering;
 
@@ -48,22 +48,23 @@ use crate::sync::Ordering;
 pub(crate) fn exit(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoMemory> {
     let kernel_cx = &slice.kernel_cx;
     let Some(process) = kernel_cx.find(to) else { return Ok(()) };
-    let current_slot = !slice.is_within_another() && slice.core.takes(process);
-    let claimed = current_slot && process.mailbox.claim();
-    if claimed && let Some(reason) = fatal_reason(process, &reason) {
-        if is_plain(process) {
-            // SAFETY: O4: claimed above, so the caller owns the process.
-            unsafe { terminate_inline(slice, process, reason) };
+    let may_claim = !slice.is_within_another() && slice.core.takes(&process);
+    let claimed = if may_claim { process.claim() } else { None };
+    let Some(owned) = claimed else { return send(slice, to, reason) };
+    if let Some(reason) = fatal_reason(&owned, &reason) {
+        if is_plain(&owned) {
+            terminate_inline(slice, owned, reason);
         } else {
-            doom(kernel_cx, process, reason);
+            doom(kernel_cx, owned, reason);
         }
         return Ok(());
     }
     let sent = send(slice, to, reason);
-    if claimed && !kernel_cx.kernel.mutated(Mutation::ForgetsTheClaimed) {
+    mutant!(kernel_cx.kernel.mutations, ForgetsTheClaimed,
         // The process has the signal, or nothing, and then goes to sleep again.
-        kernel_cx.schedule(process);
-    }
+        right => kernel_cx.schedule(owned),
+        wrong => drop(owned),
+    );
     sent
 }
 
@@ -79,46 +80,33 @@ fn fatal_reason(process: &Header, reason: &Reason) -> Option<Reason> {
 }
 
 /// Returns `true` if the death of a claimed process runs nothing foreign (O1).
-fn is_plain(process: &Header) -> bool {
-    // SAFETY: O4: the caller claimed the process; the borrow ends here.
-    let private = unsafe { process.private() };
-    process.vtable.drop_body.is_none()
-        && private.queue.is_empty()
-        && private.timers.is_empty()
-        && private.open.is_empty()
-        && private.waiters.is_none()
-        && process.watchers.is_empty()
-        && process.bound().is_none()
+fn is_plain(owned: &Owned<'_>) -> bool {
+    owned.vtable.drop_body.is_none()
+        && owned.peek(|state| {
+            state.queue.is_empty() && state.timers.is_empty() && state.open.is_empty() && state.waiters.is_none()
+        })
+        && owned.watchers.is_empty()
+        && owned.bound().is_none()
 }
 
 /// Dooms a claimed process: it dies in a slice of its own, the next one that it gets (O5).
-fn doom(kernel_cx: &KernelCx<'_>, process: &Header, reason: Reason) {
-    if !kernel_cx.kernel.mutated(Mutation::DoomedLookAlive) {
-        process.mailbox.doom();
-    }
-    // SAFETY: O4: the caller claimed the process. The assignment drops nothing foreign: a process
-    // that is dying already is not asleep.
-    unsafe { process.private() }.dying = Some(reason);
+fn doom(kernel_cx: &KernelCx<'_>, mut owned: Owned<'_>, reason: Reason) {
+    mutant!(kernel_cx.kernel.mutations, DoomedLookAlive, right => owned.doom(), wrong => ());
+    // This drops nothing foreign: a process that is dying already is not asleep.
+    owned.state(|state| state.dying = Some(reason));
     // Before the destructors have run: a cancelled start leaves the name free for the next one.
-    name::release_name(process);
-    kernel_cx.schedule(process);
+    name::release_name(owned.process());
+    kernel_cx.schedule(owned);
 }
 
 fn send(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoMemory> {
     exit_signal::send(&slice.kernel_cx, Some(slice.process().pid), to, reason).map(|_| ())
 }
 
-/// Runs the death of `process` within the caller's slice.
-///
-/// # Safety
-/// The caller owns `process` (P1), which is not the slice's, and does not use it again.
-unsafe fn terminate_inline(slice: &Slice<'_>, process: &Header, reason: Reason) {
+/// Runs the death of a process within the slice of another one.
+fn terminate_inline<'a>(slice: &Slice<'a>, owned: Owned<'a>, reason: Reason) {
     let kernel_cx = &slice.kernel_cx;
-    let own = Slice::nested(*kernel_cx, slice.core, process);
-    let noted = CurrentGuard::of(&own, kernel_cx.kernel);
-    // SAFETY: P1: the caller owns the process (this function's contract), and no core runs it
-    // again.
-    unsafe { terminate(process.whole(), &own, reason) };
-    drop(noted);
+    let own = Turns::nested(*kernel_cx, slice.core, owned.process());
+    own.run_as_current(kernel_cx.kernel, || terminate(owned, &own, reason));
     kernel_cx.kernel.cores[slice.core.id()].mark.enter(slice.process().pid);
 }

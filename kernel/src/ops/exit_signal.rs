@@ -1,30 +1,23 @@
 //! Sending an exit signal, `exit(Pid, Reason)`.
 
-use core::ptr::NonNull;
-
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
-use crate::memory::pool::{self, Pool};
+use crate::memory::pool_box::PoolBox;
 use crate::ops::waker;
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::held::HeldNode;
 
 impl ExitSignal {
-    /// Allocates the signal's node, ready to push.
+    /// Allocates the signal, ready to push.
     pub(crate) fn try_new(
         kernel_cx: &KernelCx<'_>,
         from: Option<Pid>,
         reason: Reason,
-    ) -> Result<NonNull<Node>, NoMemory> {
-        unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: `try_new` allocated the signal that this node heads.
-            unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
-        }
-        let node = kernel_cx.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
-        let signal = Self { node, from, reason };
-        kernel_cx.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
+    ) -> Result<PoolBox<Self>, NoMemory> {
+        let node = kernel_cx.kernel.nodes.node_of::<Self>().ok_or(NoMemory)?;
+        kernel_cx.try_new(Self { node, from, reason }).map_err(|_| NoMemory)
     }
 }
 
@@ -42,11 +35,5 @@ pub(crate) fn send(kernel_cx: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason:
         Err(NoMemory) if kills => return Ok(waker::kill(process, kernel_cx)),
         Err(error) => return Err(error),
     };
-    // SAFETY: N1: the node is new, so ours.
-    let arrived = unsafe { kernel_cx.push(process, signal) };
-    if !arrived {
-        // SAFETY: N1: the push was refused, so the node is still ours.
-        unsafe { kernel_cx.release(signal) };
-    }
-    Ok(arrived)
+    Ok(kernel_cx.push(process, HeldNode::of(signal)).map_err(|refused| kernel_cx.release(refused)).is_ok())
 }

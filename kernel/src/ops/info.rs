@@ -12,9 +12,8 @@ use crate::ops::spawn::Priority;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::name::{self, Name};
-use crate::process::relation::link::LinkEnd;
+use crate::process::owned::{Owned, OwnerState};
 use crate::process::relation::monitor::MonitorTarget;
-use crate::process::relation::watcher::WatcherEntry;
 use crate::sync::Ordering;
 
 /// The state of a process at the moment when it answered the query.
@@ -55,30 +54,28 @@ pub struct ProcessInfo {
 
 impl ProcessInfo {
     /// Collects the state of a process that the caller owns.
-    pub(crate) fn try_of(process: &Header, kernel_cx: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
-        adopt_links(process, kernel_cx);
-        // SAFETY: P1 — the caller owns the process.
-        let private = unsafe { process.private() };
+    pub(crate) fn try_of(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
+        adopt_links(owned, kernel_cx);
+        let process = owned.header();
+        memory::try_box(owned.peek(|private| Self::read(process, private))?)
+    }
+
+    fn read(process: &Header, private: &OwnerState) -> Result<Self, NoMemory> {
         let mut links: Vec<Pid> = Vec::new();
-        for half in private.links.iter() {
-            // SAFETY: the half is in the owner's set, whose reference keeps it live.
-            let fields = unsafe { half.as_ref() };
-            // SAFETY: the set's reference to the half also keeps the link live.
-            if unsafe { LinkEnd::link(half).as_ref() }.is_live() && !fields.is_detached() {
-                memory::try_push(&mut links, fields.peer)?;
+        for end in private.links.iter() {
+            if end.link().is_live() && !end.is_detached() {
+                memory::try_push(&mut links, end.peer)?;
             }
         }
         links.sort_unstable();
         links.dedup();
         let mut monitors = Vec::new();
         for monitor in private.monitors.iter() {
-            // SAFETY: the monitor is in the owner's set, whose reference keeps it live.
-            let monitor = unsafe { monitor.as_ref() };
             if monitor.is_armed() {
-                memory::try_push(&mut monitors, monitor.object())?;
+                memory::try_push(&mut monitors, monitor.monitor_target())?;
             }
         }
-        let info = Self {
+        Ok(Self {
             pid: process.pid,
             name: name::name_of(process).map(|entry| entry.name.clone()),
             links,
@@ -93,16 +90,8 @@ impl ProcessInfo {
             core: (process.core != u32::MAX).then_some(process.core as usize),
             reductions: private.reductions,
             slices: private.slices,
-            timers: private
-                .timers
-                .iter()
-                .filter(|timer| {
-                    // SAFETY: the timer is in the owner's set, whose reference keeps it live.
-                    unsafe { timer.as_ref() }.is_armed()
-                })
-                .count(),
-        };
-        memory::try_box(info)
+            timers: private.timers.iter().filter(|timer| timer.is_armed()).count(),
+        })
     }
 }
 
@@ -110,18 +99,13 @@ impl ProcessInfo {
 /// puts it back; the process cannot die in between.
 fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
     let (mut pids, mut kept, mut complete) = (Vec::new(), Chain::empty(), Ok(()));
-    for watch in process.watchers.take() {
-        // SAFETY: the watch came from the list together with the list's reference, which keeps it
-        // live.
-        if let Some(pid) = unsafe { WatcherEntry::watcher(watch) } {
+    for watcher in process.watchers.take() {
+        if let Some(pid) = watcher.pid() {
             complete = complete.and_then(|()| memory::try_push(&mut pids, pid));
         }
-        // SAFETY: `take` gave this call the watch and the list's reference, and both pass to
-        // `kept`.
-        unsafe { kept.push(watch) };
+        kept.push(watcher);
     }
     let kept = process.watchers.push_back_chain(kept);
-    // If this failed, the references would leak and nothing else would happen.
     debug_assert!(kept.is_ok(), "only the owner closes it");
     complete.map(|()| pids)
 }

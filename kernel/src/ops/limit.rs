@@ -2,7 +2,7 @@
 //! does it when messages leave.
 
 use crate::kernel::kernel_cx::KernelCx;
-use crate::mailbox::limit::MailboxLimit;
+use crate::mailbox::limit::OwnerLimit;
 use crate::ops::waker;
 use crate::pid::Pid;
 
@@ -14,43 +14,36 @@ fn call(kernel_cx: &KernelCx<'_>, pid: Pid) {
 }
 
 // All methods are cold: for a process without a limit the code is one jump that is not taken.
-impl MailboxLimit {
-    /// Records that a message has left the private queue. Only the owner may call it.
+impl OwnerLimit<'_> {
+    /// Records that a message has left the private queue.
     #[cold]
-    pub fn received(&self, kernel_cx: &KernelCx<'_>) {
-        self.held.set(self.held.get() - 1);
+    pub(crate) fn received(&self, kernel_cx: &KernelCx<'_>) {
+        self.on_taken();
         self.left(kernel_cx);
     }
 
-    /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
-    /// call it.
+    /// Records that a counted message is gone, and notifies a waiting sender.
     #[cold]
-    pub fn left(&self, kernel_cx: &KernelCx<'_>) {
-        if self.room.release() {
-            // SAFETY: P1: the caller is the process's owner (this method's rule).
-            unsafe { self.room.notify_waiters(|pid| call(kernel_cx, pid)) };
+    pub(crate) fn left(&self, kernel_cx: &KernelCx<'_>) {
+        if self.release() {
+            self.notify_waiters(|pid| call(kernel_cx, pid));
         }
     }
 
     /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
-    /// a waiter that has been cancelled. Only the owner may call it.
+    /// a waiter that has been cancelled.
     #[cold]
-    pub fn look(&self, kernel_cx: &KernelCx<'_>) {
-        // SAFETY: P1: the caller is the process's owner (this method's rule).
-        unsafe { self.room.notify_if_free(|pid| call(kernel_cx, pid)) };
+    pub(crate) fn look(&self, kernel_cx: &KernelCx<'_>) {
+        self.notify_if_free(|pid| call(kernel_cx, pid));
     }
 
-    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
-    /// owner may call it.
+    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender.
     #[cold]
-    pub fn close(&self, kernel_cx: &KernelCx<'_>, tells: bool) {
-        // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
-        unsafe {
-            self.room.close(|pid| {
-                if tells {
-                    call(kernel_cx, pid);
-                }
-            });
-        }
+    pub(crate) fn close(self, kernel_cx: &KernelCx<'_>, tells: bool) {
+        self.close_capacity(|pid| {
+            if tells {
+                call(kernel_cx, pid);
+            }
+        });
     }
 }

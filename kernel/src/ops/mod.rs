@@ -15,6 +15,7 @@ pub(crate) mod received;
 pub(crate) mod relations;
 pub(crate) mod request;
 pub(crate) mod send;
+pub(crate) mod signal;
 pub(crate) mod spawn;
 pub(crate) mod teardown;
 pub(crate) mod timer;

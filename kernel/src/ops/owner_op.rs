@@ -11,7 +11,7 @@
 //!   DOWN or EXIT of the record is behind the operation in the same mailbox, and finds the record
 //!   in the set.
 //! - **X2, refused.** A dead process refuses the operation. Both references still belong to the
-//!   requesting thread: nothing has happened, and no process is notified.
+//!   requesting thread, which releases them: nothing has happened, and no process is notified.
 //! - **X3, unhandled.** A process may die before it handles an operation. Its death then handles
 //!   it, before anything is fired: a link made this way gives its EXIT, one removed this way gives
 //!   none, a monitor made this way is cancelled, and a timer made this way for another process is
@@ -19,31 +19,29 @@
 //! - **X4, one link.** An owner that handles a second link with the same peer unlinks the newer
 //!   record, or withdraws its end if that record has fired: the older record counts.
 
-use core::ptr::NonNull;
-
 use crate::kernel::kernel_cx::KernelCx;
+use crate::memory::NoMemory;
 use crate::memory::pool::Pool;
-use crate::memory::{self, NoMemory};
+use crate::memory::pool_box::PoolBox;
 use crate::ops::drain::adopt_links;
 use crate::ops::relations::{link, monitor};
 use crate::ops::timer;
 use crate::pid::{Pid, Reference};
 use crate::process::alias::AliasRecord;
-use crate::process::header::Header;
-use crate::process::relation::link::{Link, LinkEnd};
-use crate::process::relation::monitor::Monitor;
-use crate::process::timer_record::TimerHead;
+use crate::process::owned::Owned;
+use crate::process::relation::link::EndRef;
+use crate::process::relation::monitor::WatcherSide;
+use crate::process::timer_record::NewTimer;
+use crate::signal::held::{BoxedSignal, Headed};
 use crate::signal::node::{Budget, Node, SignalKind};
 
 /// The operation to perform.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum OpKind {
-    /// Take a monitor that was made for the process into its set; the set's reference comes with
-    /// it.
-    Monitor(NonNull<Monitor>),
-    /// Take a link that was made for the process, as its initiator, into its set; the reference of
-    /// its end comes with it.
-    Link(NonNull<Link>),
+    /// Take a monitor that was made for the process into its set.
+    Monitor(WatcherSide),
+    /// Take a link that was made for the process, as its initiator, into its set.
+    Link(EndRef),
     /// End a monitor.
     Demonitor {
         /// The monitor's reference.
@@ -54,11 +52,11 @@ pub(crate) enum OpKind {
     /// End the link with a process.
     Unlink(Pid),
     /// Take an alias that was made for the process into its set.
-    Alias(NonNull<AliasRecord>),
+    Alias(PoolBox<AliasRecord>),
     /// End an alias.
     Unalias(Reference),
-    /// Start a timer that was made for the process; both references come with it.
-    Start(NonNull<TimerHead>),
+    /// Start a timer that was made for the process.
+    Start(NewTimer),
 }
 
 /// An operation in transit to its process (see the module). `repr(C)`: the node comes first.
@@ -69,117 +67,91 @@ pub(crate) struct OwnerOp {
     order: OpKind,
 }
 
-impl OwnerOp {
-    /// Allocates the operation's node, ready to push.
-    pub(crate) fn try_new(budget: &Budget, order: OpKind) -> Result<NonNull<Node>, NoMemory> {
-        unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: a `OwnerOp`'s node, released together with the reference in it.
-            match unsafe { OwnerOp::open(node) } {
-                // SAFETY: the reference was in the operation; not used again.
-                OpKind::Monitor(monitor) => unsafe { Monitor::release(monitor, pool) },
-                // SAFETY: the reference was in the operation; not used again.
-                OpKind::Link(link) => unsafe { Link::release(link, pool) },
-                // SAFETY: the operation owned the record.
-                OpKind::Alias(alias) => unsafe { memory::drop_and_free(alias) },
-                // SAFETY: both references were in the operation; not used again.
-                OpKind::Start(timer) => unsafe { TimerHead::abandon(timer, pool) },
-                OpKind::Demonitor { .. } | OpKind::Unlink(_) | OpKind::Unalias(_) => {}
-            }
+// SAFETY: `repr(C)`, and the node is first. `OwnerOp::try_new` makes it for this type. The
+// references in an operation are Send.
+unsafe impl BoxedSignal for OwnerOp {
+    const KIND: SignalKind = SignalKind::Proxy;
+}
+
+// SAFETY: `repr(C)`, and the node is first. Only nodes of an `OwnerOp` are of this kind, and their
+// holder owns it.
+unsafe impl Headed for OwnerOp {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::Proxy
+    }
+}
+
+impl OpKind {
+    /// Releases what an operation has that will not be performed. A timer's message is foreign, and
+    /// its destructor may panic.
+    pub(crate) fn release(self, pool: Option<&Pool>) {
+        match self {
+            Self::Monitor(monitor) => monitor.release(pool),
+            Self::Link(end) => end.release(pool),
+            Self::Alias(alias) => drop(alias),
+            Self::Start(timer) => timer.abandon(pool),
+            Self::Demonitor { .. } | Self::Unlink(_) | Self::Unalias(_) => {}
         }
-        let node = budget.node(SignalKind::Proxy, release).ok_or(NoMemory)?;
-        memory::try_new(Self { node, order }).map(NonNull::cast).map_err(|_| NoMemory)
+    }
+}
+
+impl OwnerOp {
+    /// Allocates the operation, ready to push. Without memory, what it has is released.
+    pub(crate) fn try_new(budget: &Budget, order: OpKind) -> Result<PoolBox<Self>, NoMemory> {
+        let node = budget.node_of::<Self>().ok_or(NoMemory)?;
+        PoolBox::try_new(Self { node, order }, None).map_err(|_| NoMemory)
     }
 
-    /// Takes the operation out of its node; a reference in it belongs to the caller.
-    ///
-    /// # Safety
-    /// The caller holds `node` (rule N1), of kind `OwnerOp`, and does not use it again.
-    pub(crate) unsafe fn open(node: NonNull<Node>) -> OpKind {
-        // SAFETY: N1: the caller holds the node, which heads a `OwnerOp` (this function's
-        // contract).
-        let order = unsafe { node.cast::<Self>().as_ref() }.order;
-        // SAFETY: N1: the caller holds the node; its contents are copied out.
-        unsafe { memory::drop_and_free(node.cast::<Self>()) };
-        order
+    /// Takes the operation out of its node.
+    pub(crate) fn open(this: PoolBox<Self>) -> OpKind {
+        this.into_inner(None).order
     }
 
     /// Applies the operation to the process; at its death as well (X3), when its sets are frozen.
-    ///
-    /// # Safety
-    /// The caller owns `process`, holds `node` of kind `OwnerOp`, and does not use it again.
-    pub(crate) unsafe fn handle(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) {
-        // SAFETY: N1: the caller holds the node, of kind `OwnerOp` (this function's contract).
-        match unsafe { Self::open(node) } {
-            OpKind::Monitor(monitor) => {
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                // SAFETY: the record is in no set; the set's reference came with the operation.
-                unsafe { private.monitors.insert(monitor) };
-            }
-            // SAFETY: P1: the caller owns the process; the end's reference came with the operation.
-            OpKind::Link(link) => unsafe { adopt(link, process, kernel_cx) },
+    pub(crate) fn handle(this: PoolBox<Self>, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+        match Self::open(this) {
+            OpKind::Monitor(monitor) => owned.state(|state| state.monitors.insert(monitor)),
+            OpKind::Link(end) => adopt(end, owned, kernel_cx),
             OpKind::Demonitor { reference, flush } => {
-                monitor::demonitor(process, kernel_cx, reference, flush);
+                monitor::demonitor(owned, kernel_cx, reference, flush);
             }
-            OpKind::Unlink(peer) => link::unlink(process, kernel_cx, peer),
-            OpKind::Alias(alias) => {
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                // SAFETY: the record is new, in no set; the set owns it from now on.
-                unsafe { private.aliases.insert(alias) };
-            }
+            OpKind::Unlink(peer) => link::unlink(owned, kernel_cx, peer),
+            OpKind::Alias(alias) => owned.state(|state| state.aliases.insert(alias)),
             OpKind::Unalias(reference) => {
-                // SAFETY: P1: the caller owns the process.
-                unsafe { process.private() }.end_alias(reference);
+                owned.state(|state| state.end_alias(reference));
             }
             OpKind::Start(timer) => match kernel_cx.core {
-                // SAFETY: P1: the caller owns the process, on its core; the timer is new, with both
-                // references.
-                Some(core) => unsafe { timer::start(timer, process, kernel_cx, core) },
+                Some(core) => timer::start(timer, owned, kernel_cx, core),
                 // The last core has ended: the timer will never fire.
-                // SAFETY: both references came with the operation.
-                None => kernel_cx.catch_panic(|| unsafe { TimerHead::abandon(timer, kernel_cx.pool()) }),
+                None => kernel_cx.catch_panic(|| timer.abandon(kernel_cx.pool())),
             },
         }
     }
 }
 
-/// Adopts a link into its initiator's set, unless there is one with the same peer (X4).
-///
-/// # Safety
-/// The caller owns the process, whose end is the initiator's, and holds that end's reference.
-unsafe fn adopt(link: NonNull<Link>, process: &Header, kernel_cx: &KernelCx<'_>) {
-    adopt_links(process, kernel_cx);
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    let half = Link::half(link, 0);
-    // SAFETY: the end's reference keeps the record live.
-    let record = unsafe { link.as_ref() };
-    // SAFETY: the end's reference keeps the record live.
-    let fields = unsafe { half.as_ref() };
-    let peer = fields.peer;
-    if record.is_unlinked() {
+/// Adopts a link into the set of its initiator, unless there is one with the same peer (X4).
+fn adopt(end: EndRef, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+    adopt_links(owned, kernel_cx);
+    let peer = end.peer;
+    if end.link().is_unlinked() {
         // The peer was found dead when the record was placed there, or has unlinked already.
-        // SAFETY: the end's reference; not used again.
-        return unsafe { Link::release(link, kernel_cx.pool()) };
+        return end.release(kernel_cx.pool());
     }
-    if let Some(older) = private.links.find(peer.to_raw()) {
-        // SAFETY: the set's reference keeps the record live.
-        if !unsafe { LinkEnd::link(older).as_ref() }.is_unlinked() {
-            let cut = record.unlink();
+    let older = owned.state(|state| Some(!state.links.find(peer.to_raw())?.get().link().is_unlinked()));
+    if let Some(is_linked) = older {
+        if is_linked {
+            let cut = end.link().unlink();
             if !cut {
-                fields.ignore_exit();
+                end.ignore_exit();
             }
-            // SAFETY: the end's reference; not used again.
-            unsafe { Link::release(link, kernel_cx.pool()) };
+            end.release(kernel_cx.pool());
             if cut && let Some(other) = kernel_cx.find(peer) {
                 link::link_was_cut(other, kernel_cx);
             }
             return;
         }
         // As in `link::link`: the peer has ended the older link, and this one is new.
-        private.unlink_all(peer, kernel_cx);
+        owned.state(|state| state.unlink_all(peer, kernel_cx));
     }
-    // SAFETY: the end is in no set; its reference goes with it.
-    unsafe { private.insert_link_end(half, kernel_cx) };
+    owned.state(|state| state.insert_link_end(end, kernel_cx));
 }

@@ -10,64 +10,166 @@
 //! running process pays nothing for it.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
 use crate::kernel::kernel_cx::KernelCx;
-use crate::memory::pool::Pool;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool_box::PoolBox;
 use crate::ops::info::ProcessInfo;
 use crate::ops::relations::link;
 use crate::ops::request::{Reply, ReplyFuture, reply};
 use crate::pid::Pid;
-use crate::process::header::Header;
+use crate::process::owned::{Owned, OwnerState};
+use crate::signal::held::{BoxedSignal, Headed};
 use crate::signal::node::{Budget, Node, SignalKind};
 
-/// The kind of query.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum QueryKind {
-    /// Asks if the process is alive.
-    Alive,
-    /// Asks for all information about the process.
-    Info,
+/// A kind of query.
+pub(crate) trait Query: Sized {
+    /// The type of its answer.
+    type Answer: Send + 'static;
+
+    /// Wraps the query with its reply, to travel in a node.
+    const WRAP: fn(Asked<Self>) -> Question;
+
+    /// Returns the answer of a dead process.
+    fn dead() -> Self::Answer;
+
+    /// Returns the answer of a live process.
+    fn live(self, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> Self::Answer;
+}
+
+/// Asks if the process is alive.
+#[derive(Debug)]
+pub(crate) struct IsAlive;
+
+impl Query for IsAlive {
+    type Answer = bool;
+
+    const WRAP: fn(Asked<Self>) -> Question = Question::Alive;
+
+    fn dead() -> bool {
+        false
+    }
+
+    fn live(self, _: &mut Owned<'_>, _: &KernelCx<'_>) -> bool {
+        true
+    }
+}
+
+/// Asks for all information about the process. Boxed, so that an answer is small.
+#[derive(Debug)]
+pub(crate) struct GetInfo;
+
+impl Query for GetInfo {
+    type Answer = Result<Option<Box<ProcessInfo>>, NoMemory>;
+
+    const WRAP: fn(Asked<Self>) -> Question = Question::Info;
+
+    fn dead() -> Self::Answer {
+        Ok(None)
+    }
+
+    fn live(self, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> Self::Answer {
+        ProcessInfo::try_of(owned, kernel_cx).map(Some)
+    }
+}
+
+/// Changes how often the process is suspended, and asks for the new count; `None` if it is dead.
+#[derive(Debug)]
+pub(crate) enum ChangeSuspension {
     /// Suspends the process once more.
     Suspend,
     /// Undoes one suspension.
     Resume,
-    /// Asks if the process is linked with this one.
-    Linked(Pid),
 }
 
-/// The answer to a query; a dead process sends none.
-#[derive(Debug)]
-pub enum QueryReply {
-    /// The process is dead.
-    Dead,
-    /// The process is alive.
-    Alive,
-    /// The process is alive, and is now suspended this many times.
-    Suspended(u32),
-    /// All information about the process. Boxed, so that an answer is small.
-    Info(Box<ProcessInfo>),
-    /// `true` if the process is linked.
-    Linked(bool),
-    /// The process had no memory for the answer.
-    NoMemory,
-}
+impl Query for ChangeSuspension {
+    type Answer = Option<u32>;
 
-/// A future of the answer to a query.
-#[derive(Debug)]
-#[must_use = "the future returns the answer"]
-pub struct QueryFuture(ReplyFuture<QueryReply>);
+    const WRAP: fn(Asked<Self>) -> Question = Question::Suspension;
 
-impl Future for QueryFuture {
-    type Output = QueryReply;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<QueryReply> {
-        Pin::new(&mut self.0).poll(task).map(|said| said.unwrap_or(QueryReply::Dead))
+    fn dead() -> Option<u32> {
+        None
     }
+
+    fn live(self, owned: &mut Owned<'_>, _: &KernelCx<'_>) -> Option<u32> {
+        owned.state(|OwnerState { suspended, .. }| {
+            *suspended = match self {
+                Self::Suspend => suspended.saturating_add(1),
+                Self::Resume => suspended.saturating_sub(1),
+            };
+            Some(*suspended)
+        })
+    }
+}
+
+/// Asks if the process is linked with this one.
+#[derive(Debug)]
+pub(crate) struct IsLinked(pub(crate) Pid);
+
+impl Query for IsLinked {
+    type Answer = bool;
+
+    const WRAP: fn(Asked<Self>) -> Question = Question::Linked;
+
+    fn dead() -> bool {
+        false
+    }
+
+    fn live(self, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> bool {
+        link::is_linked(owned, kernel_cx, self.0)
+    }
+}
+
+/// A future of the answer to a query. If the process dies before it answers, the future resolves to
+/// the answer of a dead process.
+#[must_use = "the future returns the answer"]
+pub struct QueryFuture<T> {
+    answer: ReplyFuture<T>,
+    dead: fn() -> T,
+}
+
+impl<T> Future for QueryFuture<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<T> {
+        let dead = self.dead;
+        Pin::new(&mut self.answer).poll(task).map(|answer| answer.unwrap_or_else(|_| dead()))
+    }
+}
+
+impl<T> fmt::Debug for QueryFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("QueryFuture").field(&self.answer).finish()
+    }
+}
+
+/// A query, and the reply through which it is answered.
+#[derive(Debug)]
+pub(crate) struct Asked<Q: Query> {
+    query: Q,
+    reply: Reply<Q::Answer>,
+}
+
+impl<Q: Query> Asked<Q> {
+    fn answer(self, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+        let answer = self.query.live(owned, kernel_cx);
+        let mut answer = Some((self.reply, answer));
+        // The waker of the query's caller is foreign: its panic must not hit the answering process.
+        kernel_cx.catch_panic(&mut || answer.take().into_iter().for_each(|(reply, answer)| reply.send(answer)));
+    }
+}
+
+/// All kinds of queries.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Alive(Asked<IsAlive>),
+    Info(Asked<GetInfo>),
+    Suspension(Asked<ChangeSuspension>),
+    Linked(Asked<IsLinked>),
 }
 
 /// A query in transit.
@@ -75,66 +177,44 @@ impl Future for QueryFuture {
 #[repr(C)]
 pub(crate) struct QueryNode {
     node: Node,
-    question: QueryKind,
-    answer: Reply<QueryReply>,
+    question: Question,
 }
 
-impl QueryNode {
-    /// Allocates the query's node, ready to push, and the future of its answer.
-    pub(crate) fn try_new(budget: &Budget, question: QueryKind) -> Result<(NonNull<Node>, QueryFuture), NoMemory> {
-        unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
-            // SAFETY: N1: an `QueryNode`'s node, which its holder releases.
-            unsafe { QueryNode::refuse(node) }
-        }
-        let node = budget.node(SignalKind::Ask, release).ok_or(NoMemory)?;
-        let (answer, waiting) = reply()?;
-        let ask = Self { node, question, answer };
-        memory::try_new(ask).map(|ask| (ask.cast(), QueryFuture(waiting))).map_err(|_| NoMemory)
-    }
+// SAFETY: `repr(C)`, and the node is first. `QueryNode::try_new` makes it for this type. A reply is
+// `Send`.
+unsafe impl BoxedSignal for QueryNode {
+    const KIND: SignalKind = SignalKind::Ask;
+}
 
-    unsafe fn open(node: NonNull<Node>) -> (QueryKind, Reply<QueryReply>) {
-        // SAFETY: N1: the caller holds the node, which heads an `QueryNode` (this function's
-        // contract).
-        let ask = unsafe { node.cast::<Self>().read() };
-        // SAFETY: moved out above; not used again.
-        unsafe { memory::free(node.cast::<Self>()) };
-        (ask.question, ask.answer)
+// SAFETY: `repr(C)`, and the node is first. Only nodes of a `QueryNode` are of this kind, and their
+// holder owns it.
+unsafe impl Headed for QueryNode {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::Ask
+    }
+}
+
+// A query that is dropped drops its reply, which reports the death. That runs the waker of the
+// query's caller, so it is done through [`KernelCx::release`], which catches a panic.
+impl QueryNode {
+    /// Allocates the query, ready to push, and the future of its answer.
+    pub(crate) fn try_new<Q: Query>(
+        budget: &Budget,
+        query: Q,
+    ) -> Result<(PoolBox<Self>, QueryFuture<Q::Answer>), NoMemory> {
+        let node = budget.node_of::<Self>().ok_or(NoMemory)?;
+        let (reply, answer) = reply()?;
+        let asked = PoolBox::try_new(Self { node, question: Q::WRAP(Asked { query, reply }) }, None);
+        asked.map(|asked| (asked, QueryFuture { answer, dead: Q::dead })).map_err(|_| NoMemory)
     }
 
     /// Answers the query for the process.
-    ///
-    /// # Safety
-    /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) {
-        // SAFETY: N1: the caller holds the node (this function's contract); not used again.
-        let (question, answer) = unsafe { Self::open(node) };
-        let said = match question {
-            QueryKind::Alive => QueryReply::Alive,
-            QueryKind::Suspend | QueryKind::Resume => {
-                // SAFETY: P1: the caller owns the process (this function's contract).
-                let times = &mut unsafe { process.private() }.suspended;
-                *times = match question {
-                    QueryKind::Suspend => times.saturating_add(1),
-                    _ => times.saturating_sub(1),
-                };
-                QueryReply::Suspended(*times)
-            }
-            QueryKind::Linked(other) => QueryReply::Linked(link::is_linked(process, kernel_cx, other)),
-            QueryKind::Info => ProcessInfo::try_of(process, kernel_cx).map_or(QueryReply::NoMemory, QueryReply::Info),
-        };
-        let mut answer = Some((answer, said));
-        // The waker of the query's caller is foreign: its panic must not hit the answering process.
-        kernel_cx.catch_panic(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
-    }
-
-    /// Drops the query of a dead process. This runs the waker of the query's caller, so it is
-    /// called through [`KernelCx::release`], which catches a panic.
-    ///
-    /// # Safety
-    /// The caller holds `node` and does not use it again.
-    unsafe fn refuse(node: NonNull<Node>) {
-        // Dropping the reply reports the death.
-        // SAFETY: N1: the caller holds the node (this function's contract); not used again.
-        drop(unsafe { Self::open(node) });
+    pub(crate) fn answer(query: PoolBox<Self>, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+        match query.into_inner(None).question {
+            Question::Alive(asked) => asked.answer(owned, kernel_cx),
+            Question::Info(asked) => asked.answer(owned, kernel_cx),
+            Question::Suspension(asked) => asked.answer(owned, kernel_cx),
+            Question::Linked(asked) => asked.answer(owned, kernel_cx),
+        }
     }
 }

@@ -1,18 +1,18 @@
 //! Received signals, [`Received`], and a view of them before they are received, [`Peek`].
 
-use core::ptr::NonNull;
-
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
-use crate::process::relation::link::Link;
-use crate::process::relation::monitor::{Monitor, MonitorTarget};
+use crate::process::owned::Owned;
+use crate::process::relation::link::LinkExit;
+use crate::process::relation::monitor::{DownSignal, MonitorTarget};
 use crate::process::request_message::Request;
-use crate::process::timer_record::TimerHead;
+use crate::process::timer_record::{self, TimerHead, TimerMessage};
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
-use crate::signal::message::{AliasMessage, Message};
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::message::{AliasMessage, Mail, MailRef, Message, into_message};
+use crate::signal::node::SignalKind;
 
 /// A signal as the process receives it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Down {
     /// The reference that `monitor` returned.
     pub reference: Reference,
     /// The target of the monitor.
-    pub object: MonitorTarget,
+    pub target: MonitorTarget,
     /// The exit reason of the target.
     pub reason: Reason,
 }
@@ -70,170 +70,122 @@ pub enum Peek<'a, M> {
     },
 }
 
-/// Returns an EXIT, or the DOWN that its receiver gets in its place (`link`, K4). Each is built
-/// directly in the return slot: copying a struct right after writing it stalls on store forwarding.
-///
-/// # Safety
-/// `node` is in the private queue of the owned process, or was until now, and is of one of the two
-/// kinds of exit.
+/// Returns the EXIT of a link, or the DOWN that its receiver gets in its place (`link`, K4). Each
+/// is built directly in the return slot: copying a struct right after writing it stalls on store
+/// forwarding.
 #[inline(always)]
-unsafe fn ended_of<R>(
-    node: NonNull<Node>,
-    kind: SignalKind,
-    owner: Pid,
-    exit: impl FnOnce(Exit) -> R,
-    down: impl FnOnce(Down) -> R,
-) -> R {
-    if kind == SignalKind::LinkExit {
-        let link = node.cast::<Link>();
-        // SAFETY: the owner fetched the exit node.
-        let (from, reason) = unsafe { Link::read_exit(link, owner) };
-        // SAFETY: the signal's reference keeps the record live.
-        let half = unsafe { Link::half_of(link, owner).as_ref() };
-        // SAFETY: the signal's reference keeps the record live.
-        return match unsafe { link.as_ref() }.down_to(half) {
-            Some(reference) => down(Down { reference, object: MonitorTarget::Pid(from), reason }),
-            None => exit(Exit { from: Some(from), reason }),
-        };
+fn ended_of<R>(link: &LinkExit, owner: Pid, exit: impl FnOnce(Exit) -> R, down: impl FnOnce(Down) -> R) -> R {
+    let (reason, end) = (link.reason(), link.end_of(owner));
+    match link.down_to(owner) {
+        Some(reference) => down(Down { reference, target: MonitorTarget::Pid(end.peer), reason }),
+        None => exit(Exit { from: Some(end.peer), reason }),
     }
-    // SAFETY: N1: the owner holds the node, which is of this kind.
-    let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
-    exit(Exit { from: signal.from, reason: signal.reason.clone() })
 }
 
-fn down_of(monitor: &Monitor) -> Down {
-    Down { reference: monitor.reference, object: monitor.object(), reason: monitor.reason() }
+fn exit_of(signal: &ExitSignal) -> Exit {
+    Exit { from: signal.from, reason: signal.reason.clone() }
 }
 
-impl<M> Peek<'_, M> {
-    /// Returns what `node` will be received as.
-    ///
-    /// # Safety
-    /// `node` is in the private queue of `process`, which the caller owns and which takes `M`. It
-    /// stays there while the result is used.
-    pub(crate) unsafe fn of(node: NonNull<Node>, process: &Header) -> Self {
-        // SAFETY: N1: the node is in the private queue, so the owner holds it.
-        match unsafe { Node::kind(node) } {
-            // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-            SignalKind::Message => Self::Message(unsafe { Message::peek(node) }),
-            // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-            SignalKind::Request => Self::Message(unsafe { Request::peek(node) }),
-            // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-            SignalKind::AliasMessage => Self::Message(unsafe { AliasMessage::peek(node) }),
+fn down_of(monitor: &DownSignal) -> Down {
+    Down { reference: monitor.reference, target: monitor.monitor_target(), reason: monitor.reason() }
+}
+
+impl<'a, M: Send> Peek<'a, M> {
+    /// Returns what a signal in the private queue of `process` will be received as.
+    pub(crate) fn of(mail: &MailRef<'a, M>, process: &Header) -> Self {
+        let node = mail.node();
+        match node.kind() {
+            SignalKind::Message => Self::Message(&mail.carrier::<Message<M>>().value),
+            SignalKind::Request => Self::Message(&mail.carrier::<Request<M>>().value),
+            SignalKind::AliasMessage => Self::Message(&mail.carrier::<AliasMessage<M>>().value),
             SignalKind::Timer => {
-                let timer = node.cast::<TimerHead>();
-                // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-                let message = unsafe { TimerHead::peek(timer) };
-                // SAFETY: the signal's reference keeps the record live.
-                let fields = unsafe { timer.as_ref() };
-                if fields.tagged { Self::Timer { timer: fields.reference, message } } else { Self::Message(message) }
+                let timer = node.record::<TimerHead>();
+                // SAFETY: the signal has been fetched, and carries an `M` (`MailRef`).
+                let message = unsafe { timer_record::peek(node.as_non_null().cast()) };
+                if timer.tagged { Self::Timer { timer: timer.reference, message } } else { Self::Message(message) }
             }
-            // SAFETY: of this kind; the signal's reference keeps the record live.
-            SignalKind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
-            // SAFETY: the node is in the private queue, and of one of the two kinds of exit.
-            kind => unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) },
+            SignalKind::Down => Self::Down(down_of(node.record())),
+            SignalKind::LinkExit => ended_of(node.record(), process.pid, Self::Exit, Self::Down),
+            SignalKind::Exit => Self::Exit(exit_of(node.record())),
+            _ => unreachable!("the kernel handles the other signals itself"),
         }
     }
 }
 
 /// Records that a message is received, which frees a slot of the mailbox limit.
 #[inline(always)]
-fn left(process: &Header, kernel_cx: &KernelCx<'_>) {
-    if let Some(bound) = process.bound() {
-        bound.received(kernel_cx);
+fn left(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) {
+    if let Some(limit) = owned.limit() {
+        limit.received(kernel_cx);
     }
 }
 
-/// Takes a message, or a request's message, out of its node.
-///
-/// # Safety
-/// As for [`Received::open`], of one of the two kinds.
+/// Takes a message, or a request's message, out of its node, which has just been taken out of the
+/// private queue.
 #[inline(always)]
-pub(crate) unsafe fn open_message<M>(
-    node: NonNull<Node>,
-    process: &Header,
-    kernel_cx: &KernelCx<'_>,
-    kind: SignalKind,
-) -> M {
-    left(process, kernel_cx);
-    if kind == SignalKind::Message {
-        // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-        return unsafe { Message::open(node, kernel_cx.pool()) };
+pub(crate) fn open_message<M: Send>(mail: Mail<M>, slice: &Slice<'_>) -> M {
+    let kernel_cx = &slice.kernel_cx;
+    if slice.process().bound().is_some() {
+        slice.with_owned(|owned| left(owned, kernel_cx));
     }
-    // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-    let (head, message) = unsafe { Request::open(node, kernel_cx.pool()) };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    // SAFETY: Q1: the watch came with the node.
-    unsafe { private.open.add(head, kernel_cx.pool()) };
+    if mail.kind() == SignalKind::Message {
+        return into_message(mail.into_carrier::<Message<M>>(), kernel_cx.pool());
+    }
+    let (watch, message) = Request::open(mail.into_carrier(), kernel_cx.pool());
+    if let Some(watch) = watch {
+        slice.state(|state| state.open.add(watch, kernel_cx.pool()));
+    }
     message
 }
 
-impl<M> Received<M> {
-    /// Receives `node`, which has just been taken out of the private queue.
-    ///
-    /// # Safety
-    /// The caller owns `process`, which takes `M`. `node` came from its private queue and is not
-    /// used again.
+impl<M: Send> Received<M> {
+    /// Receives a signal that has just been taken out of the private queue.
     #[inline(always)]
-    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) -> Self {
-        // SAFETY: N1: removed from the private queue, so the owner holds it.
-        let kind = unsafe { Node::kind(node) };
-        if matches!(kind, SignalKind::Message | SignalKind::Request) {
-            // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-            return Self::Message(unsafe { open_message(node, process, kernel_cx, kind) });
+    pub(crate) fn open(mail: Mail<M>, slice: &Slice<'_>) -> Self {
+        if matches!(mail.kind(), SignalKind::Message | SignalKind::Request) {
+            return Self::Message(open_message(mail, slice));
         }
-        // SAFETY: P1, N1: the caller owns the process and holds the node (this function's
-        // contract).
-        unsafe { Self::open_other(node, process, kernel_cx, kind) }
+        slice.with_owned(|owned| Self::open_other(mail, owned, &slice.kernel_cx))
     }
 
-    /// Receives `node` as [`Received::open`] does, for every kind except plain messages and
+    /// Receives a signal as [`Received::open`] does, for every kind except plain messages and
     /// requests.
     #[inline(never)]
-    pub(crate) unsafe fn open_other(
-        node: NonNull<Node>,
-        process: &Header,
-        kernel_cx: &KernelCx<'_>,
-        kind: SignalKind,
-    ) -> Self {
-        match kind {
+    pub(crate) fn open_other(mail: Mail<M>, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>) -> Self {
+        match mail.kind() {
             SignalKind::AliasMessage => {
-                left(process, kernel_cx);
-                // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-                Self::Message(unsafe { AliasMessage::open(node, kernel_cx.pool()) })
+                left(owned, kernel_cx);
+                Self::Message(into_message(mail.into_carrier::<AliasMessage<M>>(), kernel_cx.pool()))
             }
             SignalKind::Timer => {
-                let timer = node.cast::<TimerHead>();
-                // SAFETY: the signal's reference keeps the record live.
-                let fields = unsafe { timer.as_ref() };
-                let (tagged, reference) = (fields.tagged, fields.reference);
-                // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-                let message = unsafe { TimerHead::open(timer, kernel_cx.pool()) };
+                let timer = mail.into_node().typed::<TimerHead>();
+                let (tagged, reference) = (timer.tagged, timer.reference);
+                // SAFETY: the signal has been fetched, and carries an `M` (`Mail`).
+                let message = unsafe { TimerMessage::of_signal(timer).open(kernel_cx.pool()) };
                 if tagged { Self::Timer { timer: reference, message } } else { Self::Message(message) }
             }
             SignalKind::Down => {
-                let monitor = node.cast::<Monitor>();
-                // SAFETY: the signal's reference keeps the record live.
-                let down = down_of(unsafe { monitor.as_ref() });
-                // SAFETY: P1: the caller owns the process.
-                let private = unsafe { process.private() };
-                // SAFETY: a delivered monitor stays in the set until now.
-                unsafe { private.monitors.remove(monitor) };
-                for _share in 0..2 {
-                    // SAFETY: the signal's reference, and the set's; not used again.
-                    unsafe { Monitor::release(monitor, kernel_cx.pool()) };
+                let monitor = mail.into_node().typed::<DownSignal>();
+                let down = down_of(&monitor);
+                // SAFETY: the receiver of a DOWN is its watcher, so the monitor is in this set.
+                if let Some(watcher) = owned.state(|state| unsafe { state.monitors.remove(&monitor) }) {
+                    watcher.release(kernel_cx.pool());
                 }
+                monitor.release(kernel_cx.pool());
                 Self::Down(down)
             }
-            _ => {
-                // SAFETY: the node is of one of the two kinds of exit, and was in the private queue
-                // until now.
-                let ended = unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) };
-                // SAFETY: N1: the owner holds the node; not used again.
-                unsafe { Node::release(node, kernel_cx.pool()) };
+            SignalKind::LinkExit => {
+                let link = mail.into_node().typed::<LinkExit>();
+                let ended = ended_of(&link, owned.pid, Self::Exit, Self::Down);
+                link.release(kernel_cx.pool());
                 ended
             }
+            SignalKind::Exit => {
+                let ExitSignal { from, reason, .. } =
+                    mail.into_node().typed::<ExitSignal>().into_box().into_inner(kernel_cx.pool());
+                Self::Exit(Exit { from, reason })
+            }
+            _ => unreachable!("the kernel handles the other signals itself"),
         }
     }
 }

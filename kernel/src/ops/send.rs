@@ -2,18 +2,17 @@
 
 use core::any::TypeId;
 use core::fmt;
-use core::ptr::NonNull;
 
 use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::limit::{Admission, Overflow};
-use crate::ops::request::RequestHead;
+use crate::memory::pool_box::PoolBox;
 use crate::ops::waker;
 use crate::pid::{Alias, Pid};
-use crate::process::header::Header;
+use crate::process::process_ref::ProcessRef;
 use crate::process::request_message::Request;
-use crate::process::request_watch::{DeathWatch, let_go};
-use crate::signal::message::{AliasMessage, Message};
-use crate::signal::node::Node;
+use crate::process::request_watch::DeathWatch;
+use crate::signal::held::{BoxedSignal, HeldNode};
+use crate::signal::message::{AliasMessage, Message, into_message};
 
 /// The reason why a message was not sent, with the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,14 +80,13 @@ impl<M> fmt::Debug for SendError<M> {
 impl<M> core::error::Error for SendError<M> {}
 
 /// The attachment of a message.
-#[derive(Clone, Copy)]
 pub(crate) enum Attachment {
     /// No attachment.
     Nothing,
     /// The alias that the message goes through.
     Alias(Alias),
-    /// The watch of a request.
-    Watch(NonNull<RequestHead>),
+    /// The watch of a request. A message that is not sent, or that is dropped, releases it.
+    Watch(DeathWatch),
 }
 
 /// Sends to the process with this pid. Lock-free.
@@ -119,23 +117,19 @@ pub(crate) fn send_alias<M: Send + 'static>(
 #[inline(always)]
 pub(crate) fn send_request<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
-    process: &Header,
+    process: ProcessRef<'_>,
     watch: DeathWatch,
     message: M,
 ) -> Result<(), SendError<M>> {
-    let watch = watch.travels();
-    let sent = send_with(kernel_cx, process, message, Attachment::Watch(watch));
-    if sent.is_err() {
-        // SAFETY: the message was not sent, so the watch is still here; not used again.
-        unsafe { let_go(watch, kernel_cx.pool()) };
-    }
-    sent
+    send_with(kernel_cx, process, message, Attachment::Watch(watch))
 }
 
 /// Sends to a process that was found. Lock-free.
+// Inlined into its callers, which are the functions of the senders: it would be a second call.
+#[inline(always)]
 pub(crate) fn send_to<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
-    process: &Header,
+    process: ProcessRef<'_>,
     message: M,
 ) -> Result<(), SendError<M>> {
     send_with(kernel_cx, process, message, Attachment::Nothing)
@@ -145,7 +139,7 @@ pub(crate) fn send_to<M: Send + 'static>(
 #[inline(always)]
 fn send_with<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
-    process: &Header,
+    process: ProcessRef<'_>,
     message: M,
     with: Attachment,
 ) -> Result<(), SendError<M>> {
@@ -162,8 +156,7 @@ fn send_with<M: Send + 'static>(
             Admission::Rejected => return Err(SendError::Full(message)),
             Admission::Dropped => {
                 if let Attachment::Watch(watch) = with {
-                    // SAFETY: the message was not sent, so the watch is still here; not used again.
-                    unsafe { let_go(watch, kernel_cx.pool()) };
+                    watch.release(kernel_cx.pool());
                 }
                 discard_without_core(kernel_cx, message);
                 return Ok(());
@@ -173,64 +166,61 @@ fn send_with<M: Send + 'static>(
     deliver(kernel_cx, process, message, with)
 }
 
-/// Puts a message or a request where its receiver finds it. Returns `false` if the receiver is
-/// dead; the node then still belongs to the caller. A receiver that waits gets it straight into the
-/// private queue, unless its messages are counted. Lock-free.
+/// Puts a message or a request where its receiver finds it. A receiver that waits gets it straight
+/// into the private queue, unless its messages are counted. Lock-free.
 ///
-/// # Safety
-/// The caller holds `node`; after `true` the receiver owns it.
+/// # Errors
+/// The message, if the receiver is dead.
 #[inline(always)]
-unsafe fn put(kernel_cx: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> bool {
-    if process.bound().is_none() && process.mailbox.claim() {
-        // SAFETY: P1: claimed, so the caller owns the process until it queues it.
-        let private = unsafe { process.private() };
-        // SAFETY: N1, N2: the caller holds the node, which is in no queue (this function's
-        // contract).
-        unsafe { private.queue.push_back(node) };
-        private.resume = true;
-        kernel_cx.schedule(process);
-        return true;
+fn put<T: BoxedSignal>(
+    kernel_cx: &KernelCx<'_>,
+    process: ProcessRef<'_>,
+    message: PoolBox<T>,
+) -> Result<(), PoolBox<T>> {
+    if process.bound().is_none()
+        && let Some(mut owned) = process.claim()
+    {
+        owned.state(|state| {
+            state.queue.push_back(HeldNode::of(message));
+            state.resume = true;
+        });
+        kernel_cx.schedule(owned);
+        return Ok(());
     }
-    // SAFETY: N1: the caller holds the node (this function's contract).
-    unsafe { kernel_cx.push(process, node) }
+    kernel_cx.push_box(process, message)
 }
 
 /// Delivers a message that has its slot reserved, if the process counts its messages. Lock-free.
 #[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
-    process: &Header,
+    process: ProcessRef<'_>,
     message: M,
     with: Attachment,
 ) -> Result<(), SendError<M>> {
-    let node = match with {
-        Attachment::Nothing => Message::try_new(kernel_cx, message),
-        Attachment::Alias(alias) => AliasMessage::try_new(kernel_cx, alias.reference, message),
-        Attachment::Watch(watch) => Request::try_new(kernel_cx, watch, message),
-    };
-    let node = node.map_err(|message| {
+    let no_memory = |message| {
         retract(process, kernel_cx);
         SendError::NoMemory(message)
-    })?;
-    let arrived = match with {
-        // The receiver accepts it only if the alias is in force when the signal is handled.
-        // SAFETY: N1: the node is new, so ours.
-        Attachment::Alias(_) => unsafe { kernel_cx.push(process, node) },
-        // SAFETY: N1: the node is new, so ours.
-        Attachment::Nothing | Attachment::Watch(_) => unsafe { put(kernel_cx, process, node) },
     };
-    if arrived {
-        return Ok(());
-    }
-    retract(process, kernel_cx);
-    Err(SendError::NoProc(match with {
-        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Nothing => unsafe { Message::open(node, kernel_cx.pool()) },
-        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Alias(_) => unsafe { AliasMessage::open(node, kernel_cx.pool()) },
-        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Watch(_) => unsafe { Request::open(node, kernel_cx.pool()).1 },
-    }))
+    let refused = match with {
+        Attachment::Nothing => {
+            let message = Message::try_new(kernel_cx, message).map_err(no_memory)?;
+            put(kernel_cx, process, message).map_err(|message| into_message(message, kernel_cx.pool()))
+        }
+        // The receiver accepts it only if the alias is in force when the signal is handled.
+        Attachment::Alias(alias) => {
+            let message = AliasMessage::try_new(kernel_cx, alias.reference, message).map_err(no_memory)?;
+            kernel_cx.push_box(process, message).map_err(|message| into_message(message, kernel_cx.pool()))
+        }
+        Attachment::Watch(watch) => {
+            let message = Request::try_new(kernel_cx, watch, message).map_err(no_memory)?;
+            put(kernel_cx, process, message).map_err(|message| Request::open(message, kernel_cx.pool()).1)
+        }
+    };
+    refused.map_err(|message| {
+        retract(process, kernel_cx);
+        SendError::NoProc(message)
+    })
 }
 
 /// Drops a message for a full mailbox. Its destructor is foreign, and its sender no longer needs
@@ -244,7 +234,7 @@ fn discard_without_core<M>(kernel_cx: &KernelCx<'_>, message: M) {
 
 /// Releases the slot of a counted message that was not delivered.
 #[cold]
-fn retract(process: &Header, kernel_cx: &KernelCx<'_>) {
+fn retract(process: ProcessRef<'_>, kernel_cx: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
         bound.room.unreserve();
         // A waiting sender may have been rejected because of that slot.

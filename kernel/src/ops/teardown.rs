@@ -1,18 +1,13 @@
 //! The teardown of a kernel: the end of its last core, and of the kernel itself, ends the processes
 //! that are left. They never run again.
 
-use core::ptr::NonNull;
-
-use crate::intrusive::list::Chain;
 use crate::kernel::Kernel;
 use crate::kernel::core_local::CoreLocal;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::ops::exit::{close, close_capacity, vacate};
-use crate::ops::waiters;
-use crate::process::header::Header;
-use crate::process::relation::link::{Link, LinkEnd};
-use crate::process::relation::watcher::WatcherEntry;
-use crate::process::request_watch;
+use crate::ops::exit::{ExitMode, teardown};
+use crate::process::owned::{Owned, Vacated};
+use crate::process::process_ref::ProcessRef;
+use crate::process::table::HeldSlot;
 use crate::reason::Reason;
 use crate::reclaim::Guard;
 use crate::sync::Ordering;
@@ -32,11 +27,9 @@ impl Kernel {
             if let Some(process) = self.table.at(index, guard) {
                 // SAFETY: P1 — all other cores have ended, so no core runs the process, and this
                 // last core owns it.
-                unsafe { discard_without_core(&kernel_cx, process.whole()) };
-                core.release(self, process.pid);
-                // SAFETY: T2 (`table`) — `discard_without_core` has vacated the slot, so the table
-                // no longer leads to the process.
-                unsafe { core.retire(process.whole()) };
+                let (vacated, slot) = unsafe { discard(&kernel_cx, process) };
+                core.release(self, slot);
+                core.retire(vacated);
             }
         }
     }
@@ -51,73 +44,27 @@ impl Drop for Kernel {
         for index in 0..self.table.extent() {
             let guard = participant.pin();
             let Some(process) = self.table.at(index, &guard) else { continue };
-            let process = process.whole();
             // SAFETY: P1 — no core and no queue can run the process any longer, so this thread owns
             // it.
-            unsafe { discard_without_core(&self.kernel_cx(&guard, None), process) };
-            drop(guard);
-            // SAFETY: this releases the table's reference, once. No waker exists, because wakers
-            // hold the kernel.
-            unsafe { Header::release_table_ref(process, None) };
+            let (vacated, _) = unsafe { discard(&self.kernel_cx(&guard, None), process) };
+            // SAFETY: no other thread has the kernel, and so none has a process of it. No waker
+            // exists, because wakers hold the kernel.
+            unsafe { vacated.release(None) };
         }
         self.world().on_kernel_drop(self.table.last_generation());
     }
 }
 
-/// Ends a process that will never run again, of a kernel that no longer has a core. No process is
-/// notified: those that could be end as well. The caller must retire its memory.
+/// Ends a process that will never run again, of a kernel that no longer has a core.
 ///
 /// # Safety
-/// The kernel has no core, and the caller is the thread that ends its processes.
-unsafe fn discard_without_core(kernel_cx: &KernelCx<'_>, process: NonNull<Header>) {
-    // SAFETY: P1: no core can run the process (this function's contract), so the caller owns it.
-    let header = unsafe { process.as_ref() };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { header.private() };
+/// The caller owns the process (P1).
+unsafe fn discard(kernel_cx: &KernelCx<'_>, process: ProcessRef<'_>) -> (Vacated, HeldSlot) {
+    // SAFETY: P1: the caller owns the process (this function's contract).
+    let owned = unsafe { Owned::assume(process) };
     // If a panic cut a death short, on a platform that does not catch it, the body is dropped
     // already.
-    if core::mem::replace(&mut private.fetches, false)
-        && let Some(drop_body) = header.vtable.drop_body
-    {
-        // SAFETY: P1: the caller owns the process; once.
-        kernel_cx.catch_panic(|| unsafe { drop_body(process) });
-    }
-    waiters::end(header, kernel_cx);
-    // SAFETY: P1: the caller owns the process.
-    unsafe { header.private() }.dying = Some(Reason::KILLED);
-    // SAFETY: P3: the owner writes it before anything is closed.
-    header.reason.with_mut(|place| unsafe { *place = Reason::KILLED });
-    let mut late = close(header, kernel_cx);
-    close_capacity(header, kernel_cx, false);
-    while let Some(node) = late.pop_front() {
-        // SAFETY: N1: the node was taken, so the caller holds it.
-        unsafe { kernel_cx.release(node) };
-    }
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { header.private() };
-    while let Some(half) = private.links.pop() {
-        // SAFETY: the end's reference, which the set held; not used again.
-        unsafe { Link::release(LinkEnd::link(half), kernel_cx.pool()) };
-    }
-    for link in header.links.close() {
-        // SAFETY: the end's reference, which the list held; not used again.
-        unsafe { Link::release(link, kernel_cx.pool()) };
-    }
-    // SAFETY: P1: the caller owns the process; no other borrow is kept.
-    while let Some(request) = unsafe { header.private() }.open.pop() {
-        // SAFETY: the watch belonged to this process; not used again.
-        unsafe { request_watch::let_go(request, kernel_cx.pool()) };
-    }
-    let mut outside = Chain::empty();
-    for watch in header.watchers.close() {
-        // SAFETY: the watch was taken from the list, with its reference.
-        if unsafe { WatcherEntry::is_host(watch) } {
-            // SAFETY: the watch was taken from the list, and is in no other chain.
-            unsafe { outside.push(watch) };
-        } else {
-            // SAFETY: the list's reference; not used again.
-            unsafe { WatcherEntry::release(watch, kernel_cx.pool()) };
-        }
-    }
-    vacate(header, kernel_cx, outside, Reason::KILLED);
+    let (owned, body) = owned.take_body();
+    body.into_iter().for_each(|body| kernel_cx.catch_panic(|| body.run()));
+    teardown(owned, kernel_cx, Reason::KILLED, ExitMode::Silent)
 }

@@ -17,18 +17,23 @@
 //!   without it.
 
 use core::any::TypeId;
-use core::ptr::NonNull;
 use core::time::Duration;
 
+use crate::intrusive::record_set::Found;
 use crate::kernel::core_local::CoreLocal;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel_ptr::KernelPtr;
+use crate::memory::NoMemory;
+use crate::memory::pool_box::PoolBox;
+use crate::ops::timer_outcome;
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
-use crate::process::owned::OwnerState;
-use crate::process::timer_record::{MessageTimer, Target, TimerError, TimerHead, release_fired};
-use crate::process::timer_slot::{Name, Slot};
-use crate::signal::node::SignalKind;
+use crate::process::name::NameRef;
+use crate::process::owned::{Owned, OwnerState};
+use crate::process::relation::watcher::Watcher;
+use crate::process::timer_record::{MessageTimer, NewTimer, Settled, Target, TimerError, TimerHead, release_fired};
+use crate::process::timer_slot::SlotRef;
+use crate::signal::node::{BudgetPermit, SignalKind};
 use crate::signal::target::SendTarget;
 
 /// Returns the due time of a timer that starts now.
@@ -49,7 +54,7 @@ pub(crate) fn target<N: 'static>(
         SendTarget::Pid(pid) => (Target::Pid(pid), kernel_cx.find(pid).map(|other| other.vtable.takes)),
         SendTarget::Name(name) => {
             let entry = kernel_cx.kernel.names.intern(name).map_err(|_| TimerError::NoMemory)?;
-            (Target::Name(NonNull::from(entry)), None)
+            (Target::Name(NameRef::of(entry)), None)
         }
     };
     match takes {
@@ -59,88 +64,68 @@ pub(crate) fn target<N: 'static>(
 }
 
 /// Puts a new timer on the core's wheel, into the process's set, and on its target's list if the
-/// target is another process. A timer with a dead target ends here.
-///
-/// # Safety
-/// The caller owns `process`, and runs on `core`, which is `kernel_cx`'s. The timer is new (T1),
-/// and the caller has the references of wheel and starter.
-pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, kernel_cx: &KernelCx<'_>, core: &CoreLocal) {
-    // SAFETY: the caller has two references to the record, so it is live.
-    let target = unsafe { timer.as_ref() }.target();
-    let (other, is_another) = match target {
-        Target::Pid(pid) if pid != process.pid => (kernel_cx.find(pid), true),
+/// target is another process. A timer with a dead target ends here. The caller runs on `core`,
+/// which is `kernel_cx`'s.
+pub(crate) fn start(timer: NewTimer, owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, core: &CoreLocal) {
+    let (other, is_another) = match timer.target() {
+        Target::Pid(pid) if pid != owned.pid => (kernel_cx.find(pid), true),
         _ => (None, false),
     };
-    // SAFETY: T1, the timer is new, and the caller has the references of wheel and starter.
-    if !unsafe { TimerHead::settle(timer, core.id(), other.is_some()) } {
+    let (wheel, starter, listed) = match timer.settle(core.id(), other.is_some()) {
+        Settled::Armed(wheel, starter, listed) => (wheel, starter, listed),
         // The timer was cancelled in transit, and the canceller has the wheel's reference.
-        // SAFETY: S2, the starter's reference is ours, and the record is not used again.
-        return unsafe { TimerHead::release(timer, kernel_cx.pool()) };
+        Settled::Cancelled(starter) => return starter.release(kernel_cx.pool()),
+    };
+    core.start(wheel);
+    if is_another && other.is_none() {
+        // The target is already dead, so its timer ends.
+        timer_outcome::cancel(&starter, kernel_cx);
+        return starter.release(kernel_cx.pool());
     }
-    // SAFETY: T1, the timer is new and on no wheel; the wheel's reference goes with it.
-    unsafe { core.start(timer) };
-    // SAFETY: the caller owns `process` (this function's contract).
-    let private = unsafe { process.private() };
-    if private.timers.needs_sweep() {
-        private.sweep_timers(kernel_cx);
-    }
-    // SAFETY: T1, the timer is new and in no set; the starter's reference goes with it.
-    unsafe { private.timers.insert(timer) };
-    if let Some(other) = other {
-        let watch = TimerHead::share(timer);
-        // SAFETY: the record is on no list yet; the list's reference from `share` goes with it.
-        if unsafe { other.watchers.push(watch) }.is_err() {
-            // The target has just died, and its timer ends with it.
-            // SAFETY: the reference from `share` is still ours and keeps the record live.
-            unsafe { TimerHead::cancel(timer, kernel_cx) };
-            // SAFETY: the list did not take the reference from `share`, and we do not use the
-            // record again.
-            unsafe { TimerHead::release(timer, kernel_cx.pool()) };
+    owned.state(|state| {
+        if state.timers.needs_sweep() {
+            state.sweep_timers(kernel_cx);
         }
-    } else if is_another {
-        // The target was already dead, so its timer ends.
-        // SAFETY: the starter's reference, in the set of `process`, keeps the record live.
-        unsafe { TimerHead::cancel(timer, kernel_cx) };
+        state.timers.insert(starter);
+    });
+    if let (Some(other), Some(listed)) = (other, listed)
+        && let Err(Watcher::Timer(refused)) = other.watchers.push(Watcher::Timer(listed))
+    {
+        // The target has just died, and its timer ends with it.
+        timer_outcome::cancel(&refused, kernel_cx);
+        refused.release(kernel_cx.pool());
     }
 }
 
 /// Cancels a timer, of the owned process or not. Returns its due time if it was pending. O(1).
-pub(crate) fn cancel(process: &Header, kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<u64> {
-    // SAFETY: the caller owns `process` and is its only user (this function's contract).
-    let private = unsafe { process.private() };
-    let Some(record) = private.timers.find(timer.to_raw()) else { return TimerHead::cancel_named(timer, kernel_cx) };
-    // First out of the set, with its reference: the message's destructor is foreign code and may
-    // re-enter this function.
-    // SAFETY: `find` has just found the record in the set.
-    unsafe { private.timers.remove(record) };
-    // SAFETY: the set's reference is ours now and keeps the record live.
-    let due = unsafe { record.as_ref() }.due;
-    // SAFETY: the set's reference is ours now and keeps the record live.
-    let in_time = unsafe { TimerHead::cancel(record, kernel_cx) };
-    // SAFETY: the set's reference is ours, and we do not use the record again.
-    unsafe { TimerHead::release(record, kernel_cx.pool()) };
+pub(crate) fn cancel(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<u64> {
+    // First out of the set, with its reference: the message's destructor is foreign code.
+    let record = owned.state(|state| state.timers.find(timer.to_raw()).map(Found::remove));
+    let Some(record) = record else { return timer_outcome::cancel_named(timer, kernel_cx) };
+    let due = record.due;
+    let in_time = timer_outcome::cancel(&record, kernel_cx);
+    record.release(kernel_cx.pool());
     in_time.then_some(due)
 }
 
 /// Returns the due time of a timer, of the owned process or not, if it is pending. O(1).
-pub(crate) fn read(process: &Header, kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<u64> {
-    // SAFETY: the caller owns `process` and is its only user (this function's contract).
-    let record = unsafe { process.private() }.timers.find(timer.to_raw());
-    let Some(record) = record else { return TimerHead::read_named(timer, kernel_cx) };
-    // SAFETY: the record is in the set, whose reference keeps it live.
-    let record = unsafe { record.as_ref() };
-    record.is_armed().then_some(record.due)
+pub(crate) fn read(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<u64> {
+    let due = owned.state(|state| {
+        let record = state.timers.find(timer.to_raw())?;
+        Some(record.is_armed().then_some(record.due))
+    });
+    due.unwrap_or_else(|| timer_outcome::read_named(timer, kernel_cx))
 }
 
 /// Cancels any timer, from any thread. Returns the time that it had left, if it was pending. O(1),
 /// lock-free.
 pub(crate) fn cancel_named(kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<Duration> {
-    TimerHead::cancel_named(timer, kernel_cx).map(|due| left(kernel_cx, due))
+    timer_outcome::cancel_named(timer, kernel_cx).map(|due| left(kernel_cx, due))
 }
 
 /// Returns the time that any timer has left, if it is pending, from any thread. O(1), lock-free.
 pub(crate) fn read_named(kernel_cx: &KernelCx<'_>, timer: Reference) -> Option<Duration> {
-    TimerHead::read_named(timer, kernel_cx).map(|due| left(kernel_cx, due))
+    timer_outcome::read_named(timer, kernel_cx).map(|due| left(kernel_cx, due))
 }
 
 /// Returns the time left until `due`, which is never more than the timer was started with.
@@ -151,79 +136,54 @@ pub(crate) fn left(kernel_cx: &KernelCx<'_>, due: u64) -> Duration {
 
 /// Claims a slot and returns it with the reference of the timer that will use it.
 #[inline]
-fn claim(kernel_cx: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
+fn claim(kernel_cx: &KernelCx<'_>) -> Option<(SlotRef, Reference)> {
     let slot = kernel_cx
         .kernel
         .references
         .timers
         .claim(KernelPtr::of(kernel_cx.kernel), kernel_cx.pool().map(|pool| &pool.timer_slots))?;
-    // SAFETY: slots live as long as the kernel.
-    let reference = unsafe { slot.as_ref() }.reference();
-    reference.map(|reference| (slot, reference))
+    slot.reference().map(|reference| (slot, reference))
 }
 
-/// Gives back a slot that no timer has used.
-#[cold]
-fn unclaim(kernel_cx: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
-    // SAFETY: the slot was claimed just now from this kernel's table, to which the pool belongs
-    // too.
-    unsafe { kernel_cx.kernel.references.timers.give_back(slot, Name::new(reference, true), kernel_cx.pool()) };
-}
-
-impl TimerHead {
-    /// Creates an alarm for `process`, with the references of the wheel and of the starter.
+impl NewTimer {
+    /// Creates an alarm for `process`.
     ///
     /// # Errors
-    /// [`TimerError::NoMemory`] if no memory is left.
-    pub fn try_alarm(kernel_cx: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
-        let node = kernel_cx.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
-        let place = claim(kernel_cx).ok_or(TimerError::NoMemory)?;
-        let alarm = Self::new(node, Target::Pid(process), due, true, place);
-        kernel_cx.try_new(alarm).map_err(|_| {
-            unclaim(kernel_cx, place);
-            TimerError::NoMemory
-        })
+    /// [`NoMemory`] if no memory is left.
+    pub fn alarm(kernel_cx: &KernelCx<'_>, process: Pid, due: u64) -> Result<Self, NoMemory> {
+        let node = kernel_cx.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(NoMemory)?;
+        let block = PoolBox::try_uninit(kernel_cx.pool())?;
+        let place = claim(kernel_cx).ok_or(NoMemory)?;
+        Ok(Self::alarm_in(block, TimerHead::new(node, Target::Pid(process), due, true, place)))
     }
 
-    /// Creates a timer with a message, with the references of the wheel and of the starter.
-    /// `tagged`: see [`TimerHead::tagged`].
+    /// Creates a timer with a message. `tagged`: see [`TimerHead::tagged`]. With `permit` the timer
+    /// is for a process that runs elsewhere: the permit counts it until it is freed, and its
+    /// reference leads to it at once.
     ///
     /// # Errors
-    /// [`TimerError::NoMemory`] if no memory is left.
-    pub fn try_message<M: Send + 'static>(
+    /// [`NoMemory`] if no memory is left.
+    pub fn message<M: Send + 'static>(
         kernel_cx: &KernelCx<'_>,
         target: Target,
         due: u64,
         tagged: bool,
+        permit: Option<BudgetPermit>,
         value: M,
-    ) -> Result<NonNull<Self>, TimerError> {
-        let node = kernel_cx.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
-        let place = claim(kernel_cx).ok_or(TimerError::NoMemory)?;
-        let timer = MessageTimer::new(node, target, due, tagged, place, value);
-        match kernel_cx.try_new(timer) {
-            Ok(timer) => Ok(timer.cast()),
-            Err(timer) => {
-                unclaim(kernel_cx, place);
-                drop(timer.into_message());
-                Err(TimerError::NoMemory)
-            }
-        }
+    ) -> Result<Self, NoMemory> {
+        let node = kernel_cx.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(NoMemory)?;
+        let block = PoolBox::try_uninit(kernel_cx.pool())?;
+        let place = claim(kernel_cx).ok_or(NoMemory)?;
+        Ok(Self::message_in(block, MessageTimer::new(node, (target, due), tagged, place, permit, value)))
     }
 }
 
 impl OwnerState {
     /// Removes from the set the timers that have fired or were cancelled.
+    #[cold]
+    #[inline(never)]
     fn sweep_timers(&mut self, kernel_cx: &KernelCx<'_>) {
-        for timer in self.timers.iter() {
-            // SAFETY: the record is in the set, whose reference keeps it live.
-            if !unsafe { timer.as_ref() }.is_armed() {
-                // SAFETY: the record that the iterator returned last may be removed.
-                unsafe { self.timers.remove(timer) };
-                // SAFETY: the set's reference is ours since `remove`, and the record is not used
-                // again.
-                unsafe { TimerHead::release(timer, kernel_cx.pool()) };
-            }
-        }
+        self.timers.retain(|timer| timer.is_armed(), |timer| timer.release(kernel_cx.pool()));
         self.timers.swept();
     }
 }

@@ -5,10 +5,9 @@
 //! the alias has ended. An alias therefore ends the moment its owner ends it, and a late reply
 //! reaches no process.
 
-use core::ptr::NonNull;
-
 use crate::intrusive::record_set::{Member, SetLinks};
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool_box::PoolBox;
 use crate::pid::Reference;
 
 /// When an alias ends without a call to `unalias`.
@@ -33,7 +32,8 @@ pub struct AliasRecord {
     pub mode: AliasMode,
 }
 
-impl Member for AliasRecord {
+// SAFETY: the links are a field of the record, and the key is constant.
+unsafe impl Member for AliasRecord {
     fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
@@ -45,8 +45,8 @@ impl Member for AliasRecord {
 
 impl AliasRecord {
     /// Creates a record that is in no set.
-    pub fn try_new(reference: Reference, mode: AliasMode) -> Result<NonNull<Self>, NoMemory> {
-        memory::try_new(Self { joint: SetLinks::new(), reference, mode }).map_err(|_| NoMemory)
+    pub fn try_new(reference: Reference, mode: AliasMode) -> Result<PoolBox<Self>, NoMemory> {
+        PoolBox::try_new(Self { joint: SetLinks::new(), reference, mode }, None).map_err(|_| NoMemory)
     }
 }
 

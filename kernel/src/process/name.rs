@@ -10,9 +10,9 @@
 //! claims the process:
 //!
 //! ```text
-//!   register:    entry.holder: null → mark ;  process.name: null → entry ;  entry.holder: mark → process
-//!   death:       process.name: any → GONE (returns entry) ;  entry.holder: process, or a mark → null
-//!   unregister:                              entry.holder: process → null ;  process.name: entry → null
+//!   register: entry.holder: null → mark ; process.name: null → entry ; entry.holder: mark →
+//!   process death: process.name: any → GONE (returns entry) ; entry.holder: process, or a mark →
+//!   null unregister: entry.holder: process → null ; process.name: entry → null
 //! ```
 //!
 //! - **A1.** Once a death has released the name (`release_name`), its process is not a holder and
@@ -38,13 +38,17 @@ use alloc::string::String;
 use core::cmp::Ordering as Ordered;
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::config::NAME_BUCKETS;
+use crate::memory::pool_box::PoolBox;
 use crate::memory::{self, NoMemory, Shared};
-use crate::mutation::{Mutation, MutationSwitch};
+use crate::mutation::{MutationSwitch, mutant};
 use crate::process::header::Header;
+use crate::process::process_ref::ProcessRef;
 use crate::reclaim::Guard;
+use crate::shipped::Shipped;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The text of a registered name.
@@ -109,6 +113,44 @@ pub struct NameEntry {
     next: *mut NameEntry,
 }
 
+/// A pointer to an entry, for a record of the entry's kernel. Entries live as long as the kernel,
+/// which outlives its records (`Budget::node`).
+#[derive(Clone, Copy, Debug)]
+pub struct NameRef(NonNull<NameEntry>);
+
+// SAFETY: threads share an entry, as `&NameEntry`.
+unsafe impl Send for NameRef {}
+// SAFETY: threads share an entry, as `&NameEntry`.
+unsafe impl Sync for NameRef {}
+
+impl NameRef {
+    /// Returns the pointer to an entry, of the kernel to whose records it is given.
+    pub(crate) fn of(entry: &NameEntry) -> Self {
+        Self(NonNull::from(entry))
+    }
+
+    /// Returns the process that has the name; see [`NameEntry::holder`].
+    pub(crate) fn holder<'g>(self, guard: &'g Guard<'_>) -> Option<ProcessRef<'g>> {
+        // SAFETY: entries live as long as the kernel, which outlives the guards under which its
+        // processes are looked up.
+        unsafe { self.0.as_ref() }.holder(guard)
+    }
+
+    /// Returns the entry at a link of a table, or of a process of the table's kernel.
+    fn at(entry: *mut NameEntry) -> Option<Self> {
+        NonNull::new(entry).filter(|entry| entry.as_ptr() != gone()).map(Self)
+    }
+}
+
+impl Deref for NameRef {
+    type Target = NameEntry;
+
+    fn deref(&self) -> &NameEntry {
+        // SAFETY: entries live as long as the kernel, which outlives its records.
+        unsafe { self.0.as_ref() }
+    }
+}
+
 /// The bits that distinguish a mark from a process.
 const MARK: usize = 3;
 /// A registrar's mark: any death may take it out (A2).
@@ -124,9 +166,6 @@ pub trait Steps: 'static {
     const MAY_BE_REVOKED: bool = true;
 }
 
-/// The steps that the kernel ships.
-#[derive(Debug)]
-pub struct Shipped;
 impl Steps for Shipped {}
 
 /// The reason why a name could not be registered.
@@ -188,15 +227,21 @@ impl Names {
     fn search(&self, text: &str, from: *mut NameEntry, until: *mut NameEntry) -> Option<&NameEntry> {
         let mut entry = from;
         while entry != until {
-            // SAFETY: an entry is initialised before it is pushed (Release in `intern`, Acquire in
-            // the caller), and lives as long as the table.
-            let at = unsafe { &*entry };
+            // An entry is initialised before it is pushed (Release in `intern`, Acquire in the
+            // caller).
+            let at = NameRef::at(entry)?;
             if at.name.as_str() == text {
-                return Some(at);
+                return Some(self.entry(at));
             }
             entry = at.next;
         }
         None
+    }
+
+    /// Returns an entry of this table.
+    fn entry(&self, at: NameRef) -> &NameEntry {
+        // SAFETY: an entry of this table lives as long as the table.
+        unsafe { at.0.as_ref() }
     }
 
     /// Returns the entry of a name that has been used. Wait-free.
@@ -220,31 +265,27 @@ impl Names {
         }
         let new = Name::try_new(text).and_then(|name| {
             let entry = NameEntry { name, holder: AtomicPtr::new(ptr::null_mut()), next: head };
-            memory::try_new(entry).map_err(|_| NoMemory)
+            PoolBox::try_new(entry, None).map_err(|_| NoMemory)
         });
-        let Ok(new) = new else {
+        let Ok(mut new) = new else {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(RegisterError::NoMemory);
         };
         loop {
+            let entry = new.into_raw();
             // Release: publishes the entry. Acquire on failure: the entries of other threads are
             // searched below.
-            match bucket.compare_exchange(head, new.as_ptr(), Ordering::Release, Ordering::Acquire) {
-                // SAFETY: the push succeeded, so the entry belongs to the table and lives as long
-                // as the table.
-                Ok(_) => return Ok(unsafe { new.as_ref() }),
-                Err(now) => {
-                    if let Some(entry) = self.search(text, now, head) {
-                        // SAFETY: the entry was never published, so only this call has it.
-                        unsafe { memory::drop_and_free(new) };
-                        self.count.fetch_sub(1, Ordering::Relaxed);
-                        return Ok(entry);
-                    }
-                    head = now;
-                    // SAFETY: the entry is not yet published, so only this call has it.
-                    unsafe { (*new.as_ptr()).next = head };
-                }
+            let Err(now) = bucket.compare_exchange(head, entry.as_ptr(), Ordering::Release, Ordering::Acquire) else {
+                return Ok(self.entry(NameRef(entry)));
+            };
+            // SAFETY: the exchange failed, so the entry was never published.
+            new = unsafe { PoolBox::from_raw(entry) };
+            if let Some(entry) = self.search(text, now, head) {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                return Ok(entry);
             }
+            head = now;
+            new.next = head;
         }
     }
 }
@@ -254,10 +295,8 @@ impl Drop for Names {
         for bucket in &self.buckets {
             let mut entry = bucket.load(Ordering::Acquire);
             while let Some(at) = NonNull::new(entry) {
-                // SAFETY: the table owns its entries, and this loop frees each of them once, below.
-                entry = unsafe { at.as_ref() }.next;
-                // SAFETY: the table owns the entry; it was read above and is not used again.
-                unsafe { memory::drop_and_free(at) };
+                // SAFETY: `intern` published the entry as the table's own, which ends here.
+                entry = unsafe { PoolBox::from_raw(at) }.next;
             }
         }
     }
@@ -265,7 +304,7 @@ impl Drop for Names {
 
 impl NameEntry {
     /// Returns the process that has the name. Wait-free.
-    pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
+    pub fn holder<'g>(&'g self, _guard: &'g Guard<'_>) -> Option<ProcessRef<'g>> {
         // Acquire: pairs with the Release of the registrar's last exchange.
         let holder = self.holder.load(Ordering::Acquire);
         let holder = match holder.addr() & MARK {
@@ -275,21 +314,21 @@ impl NameEntry {
         };
         // SAFETY: A1 — a holder is retired only after `release_name`, from which point no name
         // leads to it.
-        let holder = unsafe { NonNull::new(holder)?.as_ref() };
+        let holder = unsafe { ProcessRef::new(NonNull::new(holder)?) };
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
     /// Assigns the name to a process. Lock-free.
-    pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
+    pub fn register(&self, process: ProcessRef<'_>) -> Result<(), RegisterError> {
         self.register_by::<Shipped>(process)
     }
 
     /// Assigns the name by the steps `S`, as [`NameEntry::register`] does.
-    pub fn register_by<S: Steps>(&self, process: &Header) -> Result<(), RegisterError> {
+    pub fn register_by<S: Steps>(&self, process: ProcessRef<'_>) -> Result<(), RegisterError> {
         let on_the_stack = 0_usize;
         let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
         let this = ptr::from_ref(self).cast_mut();
-        let that = process.whole().as_ptr();
+        let that = process.as_ptr().as_ptr();
         // Only once: a registrar that is displaced in its turn leaves the name to the other
         // registrar (A4).
         let mut displaces = true;
@@ -313,7 +352,7 @@ impl NameEntry {
         }
     }
 
-    fn reserve(&self, process: &Header, mark: *mut Header, displaces: bool) -> Result<(), RegisterError> {
+    fn reserve(&self, process: ProcessRef<'_>, mark: *mut Header, displaces: bool) -> Result<(), RegisterError> {
         let this = ptr::from_ref(self).cast_mut();
         let why = |named: *mut Self| match named {
             named if named == gone() => RegisterError::NoProc,
@@ -347,26 +386,28 @@ impl NameEntry {
 
     /// Reserves the name for a process that is not published yet. [`NameEntry::confirm_newborn`]
     /// must follow once the process is published and before it is queued (A3). Lock-free.
-    pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
-        self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
+    pub(crate) fn reserve_for_newborn(&self, process: ProcessRef<'_>) -> Result<(), RegisterError> {
+        self.reserve(process, process.as_ptr().as_ptr().map_addr(|address| address | NEWBORN), true)
     }
 
     /// Assigns the reserved name to the newborn. Wait-free.
-    pub(crate) fn confirm_newborn(&self, process: &Header, mutations: MutationSwitch) {
-        let that = process.whole().as_ptr();
-        if mutations.injects(Mutation::ConfirmsAnyway) {
-            return self.holder.store(that, Ordering::Release);
-        }
-        let mark = that.map_addr(|address| address | NEWBORN);
-        // Release: pairs with `holder`. Fails if the end of the last core has discarded the
-        // newborn.
-        let _ = self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed);
+    pub(crate) fn confirm_newborn(&self, process: ProcessRef<'_>, mutations: MutationSwitch) {
+        let that = process.as_ptr().as_ptr();
+        mutant!(mutations, ConfirmsAnyway,
+            right => {
+                let mark = that.map_addr(|address| address | NEWBORN);
+                // Release: pairs with `holder`. Fails if the end of the last core has discarded the
+                // newborn.
+                let _ = self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed);
+            },
+            wrong => self.holder.store(that, Ordering::Release),
+        );
     }
 
     /// Takes the name from its holder. Returns `false` if no process had it. Lock-free.
     pub fn unregister(&self, guard: &Guard<'_>) -> bool {
         let Some(process) = self.holder(guard) else { return false };
-        let that = process.whole().as_ptr();
+        let that = process.as_ptr().as_ptr();
         if self.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
@@ -377,28 +418,20 @@ impl NameEntry {
 }
 
 /// Returns the entry of the name that a process has.
-pub(crate) fn name_of(process: &Header) -> Option<&NameEntry> {
-    let entry = process.name.load(Ordering::Acquire);
-    // SAFETY: the pointer is neither null nor `GONE`, so it is an entry, which lives as long as the
-    // kernel.
-    (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
+pub(crate) fn name_of(process: &Header) -> Option<NameRef> {
+    NameRef::at(process.name.load(Ordering::Acquire))
 }
 
 /// Releases the name of a dying process: the process has no name afterwards and gets none.
 /// Lock-free.
-pub(crate) fn release_name(process: &Header) {
+pub(crate) fn release_name(process: ProcessRef<'_>) {
     release_by::<Shipped>(process);
 }
 
 /// Releases the name by the steps `S`, as [`release_name`] does.
-pub(crate) fn release_by<S: Steps>(process: &Header) {
-    let entry = process.name.swap(gone(), Ordering::AcqRel);
-    if entry.is_null() || entry == gone() {
-        return;
-    }
-    // SAFETY: neither null nor `GONE`, so an entry, which lives as long as the kernel.
-    let entry = unsafe { &*entry };
-    let that = process.whole().as_ptr();
+pub(crate) fn release_by<S: Steps>(process: ProcessRef<'_>) {
+    let Some(entry) = NameRef::at(process.name.swap(gone(), Ordering::AcqRel)) else { return };
+    let that = process.as_ptr().as_ptr();
     // Relaxed: the value is only compared. The Acquire of the swap above makes the mark, or its
     // successor, visible.
     let mut holder = entry.holder.load(Ordering::Relaxed);

@@ -42,14 +42,21 @@
 //! So every operation is wait-free, except for a requester that polls repeatedly with another
 //! waker.
 
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use crate::kernel_ptr::{CurrentSlot, KernelPtr};
-use crate::memory::pool::{self, Pool};
+use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
+use crate::memory::NoMemory;
+use crate::memory::pool::Pool;
+use crate::memory::pool_box::PoolBox;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reason::Reason;
+use crate::shipped::Shipped;
 use crate::sync::{AtomicU8, Ordering, Track, UnsafeCell};
 
 /// The orderings of the protocol, and the steps that are easy to leave out. They are parameters so
@@ -97,9 +104,6 @@ pub trait Orders: 'static {
     const EXCHANGES: bool = true;
 }
 
-/// The orderings and steps that the kernel uses.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 /// The answer is in `value`.
@@ -130,7 +134,7 @@ pub(crate) struct Requester {
     /// The process's kernel: only compared.
     pub(crate) kernel: KernelPtr,
     /// The accessor of the current slot, in which the cores of its kernel record what they run.
-    pub(crate) current_slot: fn() -> *const CurrentSlot,
+    pub(crate) current_slot: CurrentSlotFn,
 }
 
 /// The part of a cell that does not depend on the answer's type.
@@ -138,11 +142,11 @@ pub(crate) struct Requester {
 #[repr(C)]
 pub struct RequestHead {
     word: AtomicU8,
-    pub(crate) asker: Option<Requester>,
+    pub(crate) requester: Option<Requester>,
     waker: UnsafeCell<Option<Waker>>,
     reason: UnsafeCell<Option<Reason>>,
     /// The next request of the same process. Belongs to the watch.
-    pub(crate) next: UnsafeCell<*mut RequestHead>,
+    next: UnsafeCell<Option<WatchParty>>,
     free: unsafe fn(NonNull<RequestHead>, Option<&Pool>),
     /// In models, checks that the cell is freed once.
     _track: Track<()>,
@@ -155,35 +159,65 @@ pub(crate) struct Cell<T> {
     value: UnsafeCell<Option<T>>,
 }
 
+/// The right of one party to a cell, which is live while the right exists (A3): the party is not
+/// done. `DONE` is the bit by which the party says that it is; `A` says what it does with the
+/// answer.
+///
+/// A cell is made with one right for each party, and rights are not copied. A right that is lost
+/// leaks the cell.
+#[must_use = "the party must say that it is done"]
+pub(crate) struct Party<const DONE: u8, A = ()>(NonNull<RequestHead>, PhantomData<A>);
+
+/// The right of the party that gives the answer, a `T`.
+pub(crate) type ResponderParty<T> = Party<RESPONDER_DONE, fn(T)>;
+/// The right of the party that reports the receiver's death.
+pub(crate) type WatchParty = Party<WATCH_DONE>;
+/// The right of the party that waits for the answer, a `T`.
+pub(crate) type RequesterParty<T> = Party<GONE, fn() -> T>;
+
 impl<T> Cell<T> {
-    /// Creates a cell without an answer.
-    pub(crate) fn new(asker: Option<Requester>, watched: bool) -> Self {
-        Self {
-            head: RequestHead {
-                word: AtomicU8::new(if watched { 0 } else { WATCH_DONE }),
-                asker,
-                waker: UnsafeCell::new(None),
-                reason: UnsafeCell::new(None),
-                next: UnsafeCell::new(core::ptr::null_mut()),
-                free: Self::free,
-                _track: Track::new(()),
-            },
-            value: UnsafeCell::new(None),
-        }
+    fn try_new(word: u8, requester: Option<Requester>, pool: Option<&Pool>) -> Result<NonNull<RequestHead>, NoMemory> {
+        let head = RequestHead {
+            word: AtomicU8::new(word),
+            requester,
+            waker: UnsafeCell::new(None),
+            reason: UnsafeCell::new(None),
+            next: UnsafeCell::new(None),
+            free: Self::free,
+            _track: Track::new(()),
+        };
+        let cell = PoolBox::try_new(Self { head, value: UnsafeCell::new(None) }, pool);
+        cell.map(|cell| cell.into_raw().cast()).map_err(|_| NoMemory)
     }
 
-    /// Frees the cell as [`RequestHead::free`] does, for a caller that knows its type.
+    /// Allocates a cell without a watch and without an answer. Returns the rights of its parties.
+    pub(crate) fn try_unwatched() -> Result<(ResponderParty<T>, RequesterParty<T>), NoMemory> {
+        let head = Self::try_new(WATCH_DONE, None, None)?;
+        Ok((Party(head, PhantomData), Party(head, PhantomData)))
+    }
+
+    /// Allocates a cell without an answer. Returns the rights of its parties.
+    #[inline(always)]
+    pub(crate) fn try_watched(
+        requester: Option<Requester>,
+        pool: Option<&Pool>,
+    ) -> Result<(ResponderParty<T>, WatchParty, RequesterParty<T>), NoMemory> {
+        let head = Self::try_new(0, requester, pool)?;
+        Ok((Party(head, PhantomData), Party(head, PhantomData), Party(head, PhantomData)))
+    }
+
+    /// Frees the cell: for [`Party::free`], and for a caller that knows its type.
     ///
     /// # Safety
-    /// As for [`RequestHead::free`], and `head` starts a `Cell<T>`.
+    /// As for [`Party::free`], and `head` starts a `Cell<T>`.
     #[inline]
-    pub(crate) unsafe fn free(head: NonNull<RequestHead>, pool: Option<&Pool>) {
-        // SAFETY: `head` starts a `Cell<T>` that is still allocated (this function's contract).
+    unsafe fn free(head: NonNull<RequestHead>, pool: Option<&Pool>) {
+        // SAFETY: A3: the caller was the last party; `head` starts a `Cell<T>`, which `try_new`
+        // took out of its box (this function's contract). Not dropped if a model fails here.
+        let cell = ManuallyDrop::new(unsafe { PoolBox::from_raw(head.cast::<Self>()) });
         #[cfg(loom)]
-        unsafe { head.cast::<Self>().as_ref() }.touch();
-        // SAFETY: A3: the caller was the last party; `head` starts a `Cell<T>` (this function's
-        // contract).
-        unsafe { pool::drop_and_free(head.cast::<Self>(), pool) }
+        cell.touch();
+        ManuallyDrop::into_inner(cell).release(pool);
     }
 
     /// Writes every field, because freeing does so; loom checks only accesses.
@@ -195,24 +229,102 @@ impl<T> Cell<T> {
         self.head.next.with_mut(|_| ());
     }
 
-    /// Replaces the answer, which belongs to the responder until ANSWERED, then to the requester
-    /// (A2).
+    /// Replaces the answer.
     ///
     /// # Safety
-    /// The caller is the party that owns the answer, and `head` starts a `Cell<T>`.
-    pub(crate) unsafe fn replace(head: NonNull<RequestHead>, value: Option<T>) -> Option<T> {
-        // SAFETY: `head` starts a `Cell<T>`, and the caller's party is not done (this function's
-        // contract).
+    /// `head` starts a live `Cell<T>`, and the caller is the party that owns the answer (A2).
+    unsafe fn replace(head: NonNull<RequestHead>, value: Option<T>) -> Option<T> {
+        // SAFETY: `head` starts a live `Cell<T>` (this function's contract).
         let cell = unsafe { head.cast::<Self>().as_ref() };
         // SAFETY: A2: the caller's party owns the answer, so no other touches it.
         cell.value.with_mut(|place| unsafe { core::mem::replace(&mut *place, value) })
     }
 }
 
-/// The state of the cell that the requester sees.
-pub(crate) enum CellSnapshot {
+impl<const DONE: u8, A> Deref for Party<DONE, A> {
+    type Target = RequestHead;
+
+    #[inline(always)]
+    fn deref(&self) -> &RequestHead {
+        // SAFETY: A3: the party is not done, so the cell is live.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<const DONE: u8, A> fmt::Debug for Party<DONE, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Party").field(&self.0).finish()
+    }
+}
+
+impl<const DONE: u8, A> Party<DONE, A> {
+    /// Returns the address of the cell, to compare.
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> NonNull<RequestHead> {
+        self.0
+    }
+
+    /// Marks the party as done, and frees the cell if it is the last party. Returns the word
+    /// before.
+    pub(crate) fn finish<O: Orders>(self, pool: Option<&Pool>) -> u8 {
+        let before = self.word.fetch_or(DONE, O::OUT);
+        if RequestHead::is_last(before, DONE) {
+            // SAFETY: A3: the exchange, with Acquire, made this the last party.
+            unsafe { self.free(pool) };
+        }
+        before
+    }
+
+    /// Frees the cell.
+    ///
+    /// # Safety
+    /// All other parties are done, and the caller has seen that with Acquire (A3).
+    pub(crate) unsafe fn free(self, pool: Option<&Pool>) {
+        let free = self.free;
+        // SAFETY: A3: the caller is the last party (this function's contract), and `free` was made
+        // for the type of the cell.
+        unsafe { free(self.0, pool) }
+    }
+
+    /// Ends a right that an event's exchange has given up ([`RequestHead::event`]).
+    #[inline(always)]
+    pub(crate) fn was_given_up(self) {}
+}
+
+/// The watch of a request, in its message and then among the requests of the process that received
+/// it (`request_watch`). Dropping it releases it, and the cell if the watch is the last party.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct DeathWatch(WatchParty);
+
+// SAFETY: A1 to A5: the word decides which party may touch the cell.
+unsafe impl Send for DeathWatch {}
+
+impl DeathWatch {
+    /// Returns the watch of a right.
+    #[inline(always)]
+    pub(crate) fn of(party: WatchParty) -> Self {
+        Self(party)
+    }
+
+    /// Returns the right, whose end is now the caller's duty.
+    #[inline(always)]
+    pub(crate) fn into_party(self) -> WatchParty {
+        Party(ManuallyDrop::new(self).0.0, PhantomData)
+    }
+}
+
+impl Drop for DeathWatch {
+    fn drop(&mut self) {
+        Party::<WATCH_DONE>(self.0.0, PhantomData).finish::<Shipped>(None);
+    }
+}
+
+/// What the requester finds in the cell.
+pub(crate) enum CellSnapshot<T> {
     Nothing,
-    Answered,
+    /// The answer; `None` if it was taken before.
+    Answered(Option<T>),
     Dropped,
     Down,
 }
@@ -223,20 +335,153 @@ impl RequestHead {
         self.word.load(order)
     }
 
-    /// Returns what the requester sees: an answer takes precedence over a death, and a death over a
-    /// dropped reply.
-    pub(crate) fn look<O: Orders>(&self) -> CellSnapshot {
+    /// Performs a party's event. Sets `done` as well, if no waker must be taken out first. Returns
+    /// the word before, and the waker.
+    ///
+    /// With `unless`, nothing happens if one of these bits is set already.
+    ///
+    /// # Safety
+    /// The caller has the rights of the parties in `done`, and the right of the event's party.
+    /// After `Ok` without a waker, the rights in `done` are given up: they are not used again.
+    /// After `Ok` the event's party does not use what belongs to the requester then (A2).
+    pub(crate) unsafe fn event<O: Orders>(&self, event: u8, done: u8, unless: u8) -> Result<(u8, Option<Waker>), u8> {
+        // Relaxed: only the exchange must synchronise.
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & unless != 0 {
+                return Err(word);
+            }
+            let is_done = word & WAITING == 0 || !O::HEEDS_WAITING;
+            let now = (word | event | if is_done { done } else { 0 }) & !WAITING;
+            if !O::EXCHANGES && word == 0 {
+                self.word.store(now, Ordering::Release);
+                return Ok((word, None));
+            }
+            match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
+                Ok(_) if word & WAITING == 0 => return Ok((word, None)),
+                Ok(_) => {
+                    // SAFETY: A1: WAITING was taken back, so the waker is this party's.
+                    return Ok((word, self.waker.with_mut(|waker| unsafe { (*waker).take() })));
+                }
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Returns `true` if the party that has just set `out`, and found `before`, is the last: it
+    /// must then free the cell.
+    pub(crate) fn is_last(before: u8, out: u8) -> bool {
+        before & ALL_OUT != ALL_OUT && (before | out) & ALL_OUT == ALL_OUT
+    }
+}
+
+impl<T> ResponderParty<T> {
+    /// Replaces the answer, before the responder's event.
+    #[inline(always)]
+    pub(crate) fn replace_answer(&mut self, answer: Option<T>) -> Option<T> {
+        // SAFETY: A2: the answer belongs to the responder until its event ([`RequestHead::event`]).
+        // The cell was made for a `T`.
+        unsafe { Cell::replace(self.0, answer) }
+    }
+
+    /// Sets the answer's event and the end of the responder and of the watch in one exchange, if no
+    /// party has done anything yet: the most frequent case of [`RequestHead::event`]. The answer is
+    /// in the cell.
+    ///
+    /// # Errors
+    /// Both rights, if a party has done something.
+    ///
+    /// # Panics
+    /// If the watch is not of the same cell.
+    #[inline(always)]
+    pub(crate) fn answer_first<O: Orders>(self, watch: WatchParty) -> Result<(), (Self, WatchParty)> {
+        assert!(self.0 == watch.0, "the watch of this cell");
+        let all = ANSWERED | RESPONDER_DONE | WATCH_DONE;
+        // Relaxed: after a failure `event` loads the word again.
+        match self.word.compare_exchange(0, all, O::EVENT, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => Err((self, watch)),
+        }
+    }
+
+    /// Answers with a store: a mutant.
+    #[cfg(loom)]
+    pub(crate) fn store_answered(self, _: WatchParty) {
+        self.word.store(ANSWERED | RESPONDER_DONE | WATCH_DONE, Ordering::Release);
+    }
+}
+
+impl WatchParty {
+    /// Replaces the request behind this one in a process's list.
+    pub(crate) fn replace_next(&mut self, next: Option<WatchParty>) -> Option<WatchParty> {
+        // SAFETY: `next` belongs to the watch.
+        self.next.with_mut(|place| unsafe { core::mem::replace(&mut *place, next) })
+    }
+
+    /// Reports the death of the watched process, unless one of the bits `unless` is set. The watch
+    /// is done then. Returns the waker of the requester, or `None` if there was no event.
+    pub(crate) fn down<O: Orders>(self, reason: Reason, unless: u8, pool: Option<&Pool>) -> Option<Option<Waker>> {
+        // SAFETY: A2: the reason belongs to the watch until DOWN.
+        self.reason.with_mut(|place| unsafe { *place = Some(reason) });
+        // SAFETY: this is the watch's right, which ends here if the event gives it up.
+        let said = unsafe { self.event::<O>(DOWN, WATCH_DONE, unless) };
+        if matches!(said, Ok((_, None))) {
+            self.was_given_up();
+        } else {
+            // The watch is not done with the event: there was a waker, or no event.
+            self.finish::<O>(pool);
+        }
+        said.ok().map(|(_, waker)| waker)
+    }
+}
+
+impl<T> RequesterParty<T> {
+    /// Takes the answer.
+    ///
+    /// # Safety
+    /// The requester has seen ANSWERED, with Acquire.
+    #[inline(always)]
+    unsafe fn take_answer(&mut self) -> Option<T> {
+        // SAFETY: A2: ANSWERED was seen (this function's contract), so the answer belongs to the
+        // requester. The cell was made for a `T`.
+        unsafe { Cell::replace(self.0, None) }
+    }
+
+    /// Returns what the requester finds, and takes the answer: an answer takes precedence over a
+    /// death, and a death over a dropped reply.
+    #[inline(always)]
+    pub(crate) fn look<O: Orders>(&mut self) -> CellSnapshot<T> {
         match self.load(O::LOOK) {
-            word if word & ANSWERED != 0 => CellSnapshot::Answered,
+            // SAFETY: ANSWERED was seen, with Acquire (`LOOK`).
+            word if word & ANSWERED != 0 => CellSnapshot::Answered(unsafe { self.take_answer() }),
             word if word & DOWN != 0 => CellSnapshot::Down,
             word if word & DROPPED != 0 => CellSnapshot::Dropped,
             _ => CellSnapshot::Nothing,
         }
     }
 
+    /// Returns the right of the last party, if both others are done.
+    ///
+    /// # Errors
+    /// The requester's right, if it is not the last party.
+    #[inline(always)]
+    pub(crate) fn last<O: Orders>(self) -> Result<LastParty<T>, Self> {
+        let others = if O::HEEDS_THE_WATCH { RESPONDER_DONE | WATCH_DONE } else { RESPONDER_DONE };
+        let word = self.load(O::LOOK);
+        if word & others == others { Ok(LastParty { party: self, word }) } else { Err(self) }
+    }
+
+    /// Returns the exit reason of the watched process.
+    ///
+    /// # Safety
+    /// The requester has seen DOWN, with Acquire.
+    pub(crate) unsafe fn reason(&self) -> Reason {
+        // SAFETY: A2: no party writes it after DOWN, which was seen (this function's contract).
+        self.reason.with(|reason| unsafe { (*reason).clone() }).unwrap_or(Reason::NOPROC)
+    }
+
     /// Registers `waker` for the next event. Returns `false` if one of `news` has happened already.
-    /// Only the requester may call it.
-    pub(crate) fn register<O: Orders>(&self, waker: &Waker, news: u8) -> bool {
+    pub(crate) fn register<O: Orders>(&mut self, waker: &Waker, news: u8) -> bool {
         let mut word = self.load(O::LOOK);
         while word & WAITING != 0 {
             // A failed exchange was overtaken by an event, which has the waker, or by a party that
@@ -274,56 +519,8 @@ impl RequestHead {
         }
     }
 
-    /// Performs a party's event. Sets `out` as well, if no waker must be taken out first. Returns
-    /// the word before, and the waker.
-    ///
-    /// With `unless`, nothing happens if one of these bits is set already.
-    pub(crate) fn event<O: Orders>(&self, event: u8, out: u8, unless: u8) -> Result<(u8, Option<Waker>), u8> {
-        // Relaxed: only the exchange must synchronise.
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            if word & unless != 0 {
-                return Err(word);
-            }
-            let is_out = word & WAITING == 0 || !O::HEEDS_WAITING;
-            let now = (word | event | if is_out { out } else { 0 }) & !WAITING;
-            if !O::EXCHANGES && word == 0 {
-                self.word.store(now, Ordering::Release);
-                return Ok((word, None));
-            }
-            match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
-                Ok(_) if word & WAITING == 0 => return Ok((word, None)),
-                Ok(_) => {
-                    // SAFETY: A1: WAITING was taken back, so the waker is this party's.
-                    return Ok((word, self.waker.with_mut(|waker| unsafe { (*waker).take() })));
-                }
-                Err(other) => word = other,
-            }
-        }
-    }
-
-    /// Sets the event and the end of the responder and of the watch in one exchange, if no party
-    /// has done anything yet: the most frequent case of [`RequestHead::event`].
-    #[inline]
-    pub(crate) fn answer_first<O: Orders>(&self) -> bool {
-        // Relaxed: after a failure `event` loads the word again.
-        self.word.compare_exchange(0, ANSWERED | RESPONDER_DONE | WATCH_DONE, O::EVENT, Ordering::Relaxed).is_ok()
-    }
-
-    /// Answers with a store: a mutant.
-    #[cfg(loom)]
-    pub(crate) fn store_answered(&self) {
-        self.word.store(ANSWERED | RESPONDER_DONE | WATCH_DONE, Ordering::Release);
-    }
-
-    /// Marks a party as done. Returns the word before.
-    pub(crate) fn leave<O: Orders>(&self, out: u8) -> u8 {
-        self.word.fetch_or(out, O::OUT)
-    }
-
-    /// Takes back the waker, if no event has it. No thread calls it afterwards. Only the requester
-    /// may call it.
-    pub(crate) fn unregister<O: Orders>(&self) -> Option<Waker> {
+    /// Takes back the waker, if no event has it. No thread calls it afterwards.
+    pub(crate) fn unregister<O: Orders>(&mut self) -> Option<Waker> {
         // Relaxed, here and below: the waker is the requester's own.
         let mut word = self.load(Ordering::Relaxed);
         while word & WAITING != 0 {
@@ -338,48 +535,71 @@ impl RequestHead {
         None
     }
 
-    /// Performs the requester's last step, if no answer is left to drop. Returns the word before,
-    /// or `Err` if an answer is left.
-    pub(crate) fn go<O: Orders>(&self) -> Result<u8, ()> {
+    /// Performs the requester's last step, if no answer is left to drop, and frees the cell if the
+    /// requester is the last party. Returns the word before.
+    ///
+    /// # Errors
+    /// The right and the answer, if an answer is there and was not taken.
+    pub(crate) fn go<O: Orders>(mut self, pool: Option<&Pool>) -> Result<u8, (Self, Option<T>)> {
         let mut word = self.load(O::LOOK);
         loop {
             if word & ANSWERED != 0 && O::TAKES_THE_REST {
-                return Err(());
+                // SAFETY: ANSWERED was seen, with Acquire (`LOOK`).
+                let answer = unsafe { self.take_answer() };
+                return Err((self, answer));
             }
             match self.word.compare_exchange(word, word | GONE, O::OUT, O::LOOK) {
-                Ok(_) => return Ok(word),
+                Ok(_) => break,
                 Err(now) => word = now,
             }
         }
+        if RequestHead::is_last(word, GONE) {
+            // SAFETY: A3: the exchange, with Acquire, made the requester the last party.
+            unsafe { self.free(pool) };
+        }
+        Ok(word)
+    }
+}
+
+/// The right of a requester that has seen that both other parties are done, with Acquire (A3).
+#[must_use = "the cell must be freed"]
+pub(crate) struct LastParty<T> {
+    party: RequesterParty<T>,
+    /// The word, which no party changes from now on.
+    word: u8,
+}
+
+impl<T> LastParty<T> {
+    /// Returns the word of the cell.
+    #[inline(always)]
+    pub(crate) fn word(&self) -> u8 {
+        self.word
     }
 
-    /// Returns `true` if the party that has just set `out`, and found `before`, is the last: it
-    /// must then free the cell.
-    pub(crate) fn is_last(before: u8, out: u8) -> bool {
-        before & ALL_OUT != ALL_OUT && (before | out) & ALL_OUT == ALL_OUT
+    /// Returns the requester's right.
+    pub(crate) fn into_party(self) -> RequesterParty<T> {
+        self.party
+    }
+
+    /// Takes the answer, if there is one that was not taken.
+    pub(crate) fn take_answer(&mut self) -> Option<T> {
+        // SAFETY: ANSWERED was seen, with Acquire (`RequesterParty::last`).
+        if self.word & ANSWERED != 0 { unsafe { self.party.take_answer() } } else { None }
     }
 
     /// Frees the cell.
-    ///
-    /// # Safety
-    /// All parties are done, and the caller was the last, with Acquire (A3).
-    pub(crate) unsafe fn free(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: A3: the cell is freed only by the caller (this function's contract), so it is
-        // still there.
-        let free = unsafe { this.as_ref() }.free;
-        // SAFETY: A3: all parties are done, and the caller was the last (this function's contract).
-        unsafe { free(this, pool) }
+    #[inline(always)]
+    pub(crate) fn free(self, pool: Option<&Pool>) {
+        // SAFETY: A3: the requester is the last party (`RequesterParty::last`). The cell was made
+        // for a `T`.
+        unsafe { Cell::<T>::free(self.party.0, pool) }
     }
+}
 
-    /// Returns the exit reason of the watched process.
-    pub(crate) fn reason(&self) -> Reason {
-        // SAFETY: A2: no party writes it after DOWN, which the caller has seen.
-        self.reason.with(|reason| unsafe { (*reason).clone() }).unwrap_or(Reason::NOPROC)
-    }
+impl<T> Deref for LastParty<T> {
+    type Target = RequesterParty<T>;
 
-    /// Stores the exit reason, before DOWN. Only the watch may call it.
-    pub(crate) fn set_reason(&self, reason: Reason) {
-        // SAFETY: A2: the reason belongs to the watch until DOWN.
-        self.reason.with_mut(|place| unsafe { *place = Some(reason) });
+    fn deref(&self) -> &RequesterParty<T> {
+        &self.party
     }
 }

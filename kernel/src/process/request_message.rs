@@ -1,15 +1,21 @@
 //! The message of a request, [`Request`]: a message with the watch by which its sender learns of
 //! the receiver's death.
 
-use core::ptr::{self, NonNull};
+use core::fmt;
 
 use crate::memory::pool::Pool;
-use crate::process::request_cell::RequestHead;
-use crate::signal::message::into_parts;
-use crate::signal::node::Node;
+use crate::memory::pool_box::PoolBox;
+use crate::process::request_watch::DeathWatch;
+use crate::signal::held::{BoxedSignal, Headed};
+use crate::signal::message::{Carrier, into_message};
+use crate::signal::node::{Node, SignalKind};
+use crate::sync::Cell;
 
 /// A message whose sender waits for an answer: the watch for it travels with the message
 /// (`ops::request`).
+///
+/// A request that no process receives drops its watch before its message, and with that the reply
+/// in it. So the requester need not check if the process is alive.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Request<M> {
@@ -18,50 +24,50 @@ pub(crate) struct Request<M> {
 }
 
 /// The part of a [`Request`] that can be read without its type.
-#[derive(Debug)]
 #[repr(C)]
 pub(crate) struct RequestNode {
     pub(crate) node: Node,
-    /// Null when the watch has reported a death.
-    pub(crate) watch: *mut RequestHead,
+    /// `None` when the watch has reported a death, or has left the message.
+    pub(crate) watch: Cell<Option<DeathWatch>>,
 }
 
-/// Takes the watch out of an unreceived request. Returns `None` if it was taken before.
-///
-/// # Safety
-/// The caller holds `node` (rule N1), of kind `Request`.
-pub(crate) unsafe fn take_watch(node: NonNull<Node>) -> Option<NonNull<RequestHead>> {
-    // SAFETY: N1: the caller holds a `Request`'s node (this function's contract); its head comes
-    // first.
-    let head = unsafe { &mut *node.cast::<RequestNode>().as_ptr() };
-    NonNull::new(core::mem::replace(&mut head.watch, ptr::null_mut()))
-}
-
-impl<M> Request<M> {
-    /// Returns a reference to the value.
-    ///
-    /// # Safety
-    /// As for [`Message::peek`](crate::signal::message::Message::peek), of kind `Request`.
-    pub(crate) unsafe fn peek<'a>(node: NonNull<Node>) -> &'a M {
-        // SAFETY: N1: the caller holds the node, which heads a `Request<M>` (this function's
-        // contract).
-        unsafe { &(*node.cast::<Self>().as_ptr()).value }
+impl fmt::Debug for RequestNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestNode").field("node", &self.node).finish_non_exhaustive()
     }
+}
 
-    /// Moves the watch and the value out, and frees the rest.
-    ///
-    /// # Safety
-    /// As for [`Message::open`](crate::signal::message::Message::open), of kind `Request`, whose
-    /// watch has not reported a death.
+// SAFETY: `repr(C)`, and the head is first, with the node first. `Request::try_new` makes it for
+// this type, whose watch and value are `Send`.
+unsafe impl<M: Send> BoxedSignal for Request<M> {
+    const KIND: SignalKind = SignalKind::Request;
+}
+
+// SAFETY: `repr(C)`, and the node is first. Nodes of this kind are those of a `Request`, which
+// starts with this head. Its holder owns it.
+unsafe impl Headed for RequestNode {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::Request
+    }
+}
+
+// SAFETY: nodes of this kind, with an `M`, are made for a `Request<M>`, whose two fields these are.
+unsafe impl<M: Send> Carrier for Request<M> {
+    type Head = RequestNode;
+    type Message = M;
+
     #[inline(always)]
-    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<RequestHead>, M) {
-        // SAFETY: N1: the caller holds a `Request`'s node (this function's contract); its head
-        // comes first.
-        let watch = unsafe { node.cast::<RequestNode>().as_ref() }.watch;
-        // SAFETY: N1: the caller holds the node, which heads a `Request<M>` (this function's
-        // contract).
-        let value = unsafe { into_parts(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) };
-        // SAFETY: the watch has not reported a death (this function's contract), so it is not null.
-        (unsafe { NonNull::new_unchecked(watch) }, value)
+    fn parts(&mut self) -> (&mut RequestNode, &mut M) {
+        (&mut self.head, &mut self.value)
+    }
+}
+
+impl<M: Send> Request<M> {
+    /// Moves the watch and the value out, and frees the rest. The watch is there unless it has
+    /// reported a death.
+    #[inline(always)]
+    pub(crate) fn open(request: PoolBox<Self>, pool: Option<&Pool>) -> (Option<DeathWatch>, M) {
+        let watch = request.head.watch.take();
+        (watch, into_message(request, pool))
     }
 }

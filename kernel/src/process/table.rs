@@ -33,13 +33,16 @@
 //! Finding a process is wait-free and claiming a slot is lock-free. Growing allocates a segment and
 //! is the only cold step.
 
-use core::alloc::Layout;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ptr::{self, NonNull};
 
 use crate::config::{FIRST_SEGMENT, FREE_CACHE};
 use crate::memory::NoMemory;
 use crate::pid::{MAX_SLOTS, Pid};
 use crate::process::header::Header;
+use crate::process::owned::{Owned, Vacated};
+use crate::process::process_ref::ProcessRef;
 use crate::reason::Reason;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
@@ -69,6 +72,24 @@ impl Slot {
             next_free: AtomicU32::new(NONE),
         }
     }
+
+    /// Puts the tombstone in, and no longer leads to a process.
+    #[inline(always)]
+    fn vacate(&self, reason: Reason) {
+        // Release: pairs with `tombstone`, which reads the reason behind the word.
+        self.tombstone.store(reason.into_raw(), Ordering::Release);
+        self.process.store(ptr::null_mut(), Ordering::Release);
+    }
+
+    /// Takes the tombstone out. No exchange: only the slot's holder calls this.
+    #[inline(always)]
+    fn take_tombstone(&self, order: Ordering) -> Option<Reason> {
+        let word = self.tombstone.load(order);
+        // Relaxed: no reader follows a null.
+        self.tombstone.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: `vacate` stored the word, and only the slot's holder takes it out, once.
+        unsafe { Reason::from_raw(word) }
+    }
 }
 
 /// The process table: all slots.
@@ -90,14 +111,28 @@ pub struct Table {
     pool: AtomicU32,
 }
 
+/// The right to a slot that leads to no process, after (1) and after (3): to publish a process in
+/// it, or to return it, once. A slot that is lost stays taken.
+#[derive(Debug)]
+#[must_use = "a slot must be used or returned"]
+pub struct HeldSlot(Pid);
+
+impl HeldSlot {
+    /// Returns the pid of the slot's process, which is to come, or was there.
+    #[inline(always)]
+    pub fn pid(&self) -> Pid {
+        self.0
+    }
+}
+
 /// The result of a claim.
 #[derive(Debug)]
 pub struct Claim {
-    /// The pid of the future process.
-    pub pid: Pid,
+    /// The slot of the future process.
+    pub slot: HeldSlot,
     /// The tombstone that the slot held. The claimer keeps it until the new process is reclaimed
     /// (T3).
-    pub tombstone: *mut (),
+    pub tombstone: Option<Reason>,
 }
 
 /// The reason why a slot could not be claimed.
@@ -190,23 +225,17 @@ impl Table {
         if !place.load(Ordering::Acquire).is_null() {
             return Ok(());
         }
-        let layout = Layout::array::<Slot>(len).map_err(|_| NoMemory)?;
-        // SAFETY: the layout's size is not 0, because a segment has at least one slot.
-        let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
-        for i in 0..len {
-            // SAFETY: `i < len`, so the slot is within the fresh allocation.
-            let slot = unsafe { memory.add(i) };
-            // SAFETY: the slot is in the fresh allocation of `Layout::array::<Slot>`, so it is
-            // aligned and unused.
-            unsafe { slot.write(Slot::new(self.first)) };
-        }
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(len).map_err(|_| NoMemory)?;
+        slots.extend((0..len).map(|_| Slot::new(self.first)));
+        let slots = Box::into_raw(slots.into_boxed_slice());
         // Release: pairs with `slot`. Acquire on failure: another core grew the table, and this
         // core uses that segment.
-        let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
+        let put = place.compare_exchange(ptr::null_mut(), slots.cast(), Ordering::Release, Ordering::Acquire);
         if put.is_err() {
-            // SAFETY: the exchange failed, so only this call has the memory. `Slot`s without a
-            // process own nothing.
-            unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };
+            // SAFETY: the exchange failed, so only this call has the segment, which was a box
+            // above.
+            drop(unsafe { Box::from_raw(slots) });
         }
         Ok(())
     }
@@ -226,12 +255,10 @@ impl Table {
         // loaded the word taken out below sees that the generation has moved on, or loaded the word
         // before this store.
         slot.generation.store(generation, Ordering::Release);
-        // No exchange: only the slot's holder writes here. Relaxed: earlier writes arrived together
-        // with the slot, and no reader follows a null.
-        let tombstone = slot.tombstone.load(Ordering::Relaxed);
-        slot.tombstone.store(ptr::null_mut(), Ordering::Relaxed);
+        // Relaxed: earlier writes arrived together with the slot, and no reader follows a null.
+        let tombstone = slot.take_tombstone(Ordering::Relaxed);
         let pid = Pid::new(index, generation).expect("a released slot has a generation left (T4)");
-        Ok(Claim { pid, tombstone })
+        Ok(Claim { slot: HeldSlot(pid), tombstone })
     }
 
     fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, TableFull> {
@@ -266,23 +293,39 @@ impl Table {
         }
     }
 
-    /// (2) Publishes the process: from now on the pid leads to it.
-    pub fn publish(&self, process: NonNull<Header>, pid: Pid) {
+    /// (2) Publishes the process: from now on the slot's pid leads to it.
+    pub fn publish(&self, slot: HeldSlot, process: ProcessRef<'_>) {
         // Release: pairs with `find`, whose reader must see the process initialised.
-        self.claimed(pid.index()).process.store(process.as_ptr(), Ordering::Release);
+        self.claimed(slot.0.index()).process.store(process.as_ptr().as_ptr(), Ordering::Release);
     }
 
-    /// (3) Takes the process out of its slot: from now on the pid leads nowhere, and the slot keeps
-    /// `reason`.
-    pub fn vacate(&self, pid: Pid, reason: Reason) {
-        let slot = self.claimed(pid.index());
-        // Release: pairs with `tombstone`, which reads the reason behind the word.
-        slot.tombstone.store(reason.into_raw(), Ordering::Release);
-        slot.process.store(ptr::null_mut(), Ordering::Release);
+    /// Puts a tombstone into a slot in which no process was published.
+    pub fn put_tombstone(&self, slot: &HeldSlot, reason: Reason) {
+        self.claimed(slot.0.index()).vacate(reason);
+    }
+
+    /// (3) Takes a dead process out of its slot: from now on the pid leads nowhere, and the slot
+    /// keeps `reason`.
+    ///
+    /// # Panics
+    /// If the slot does not lead to the process.
+    #[inline(always)]
+    pub fn vacate(&self, owned: Owned<'_>, reason: Reason) -> (Vacated, HeldSlot) {
+        let process = owned.process();
+        let held = HeldSlot(process.pid);
+        let slot = self.claimed(process.pid.index());
+        // Relaxed: only the slot's holder writes it, which is the owner.
+        let published = slot.process.load(Ordering::Relaxed);
+        assert!(published == process.as_ptr().as_ptr(), "the slot leads to the process");
+        slot.vacate(reason);
+        // SAFETY: P1, T2: the caller was the owner, and the slot, which led to the process, no
+        // longer does. No other slot does: a process is published once.
+        (unsafe { Vacated::new(owned) }, held)
     }
 
     /// (4) Returns a slot that was vacated, or that was claimed without a process being published.
-    pub fn release(&self, pid: Pid, cache: &mut FreeSlots) {
+    pub fn release(&self, slot: HeldSlot, cache: &mut FreeSlots) {
+        let pid = slot.0;
         if pid.generation() == self.last {
             // Relaxed: a count that orders nothing (see `claim_fresh`). There are fewer retired
             // slots than indices, so the count does not wrap.
@@ -348,18 +391,18 @@ impl Table {
     }
 
     /// Returns the live or dying process that `pid` names. Wait-free.
-    pub fn find<'g>(&self, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+    pub fn find<'g>(&'g self, pid: Pid, guard: &'g Guard<'_>) -> Option<ProcessRef<'g>> {
         let process = self.at(pid.index(), guard)?;
         (process.pid == pid).then_some(process)
     }
 
     /// Returns the process that is in a slot now. Wait-free.
-    pub fn at<'g>(&self, index: u32, _guard: &'g Guard<'_>) -> Option<&'g Header> {
+    pub fn at<'g>(&'g self, index: u32, _guard: &'g Guard<'_>) -> Option<ProcessRef<'g>> {
         // Acquire: pairs with `publish`.
         let process = NonNull::new(self.slot(index)?.process.load(Ordering::Acquire))?;
-        // SAFETY: T2 — the process was published, and is retired only after `vacate`. The guard is
-        // older than every retirement that could free it.
-        Some(unsafe { process.as_ref() })
+        // SAFETY: T2 — the process was published by a pointer to the whole of it, and is retired
+        // only after `vacate`. The guard is older than every retirement that could free it.
+        Some(unsafe { ProcessRef::new(process) })
     }
 
     /// Returns what is known about a pid that `find` did not find. Wait-free.
@@ -387,23 +430,14 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         for index in 0..self.extent() {
-            let word = self.claimed(index).tombstone.swap(ptr::null_mut(), Ordering::Acquire);
-            // SAFETY: the swap took the word out, so it is given back once.
-            drop(unsafe { Reason::from_raw(word) });
+            drop(self.claimed(index).take_tombstone(Ordering::Acquire));
         }
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(slots) = NonNull::new(segment.load(Ordering::Acquire)) else { continue };
-            let len = (FIRST_SEGMENT as usize) << number;
-            for i in 0..len {
-                // SAFETY: `i < len`, so the slot is within the segment.
-                let slot = unsafe { slots.add(i) };
-                // SAFETY: `grow_to` initialised the slot, and this loop drops each slot once.
-                unsafe { slot.drop_in_place() };
-            }
-            let layout = Layout::array::<Slot>(len).expect("it was allocated");
-            // SAFETY: `grow_to` allocated the segment with this layout, and the table is the last
+            let slots = NonNull::slice_from_raw_parts(slots, (FIRST_SEGMENT as usize) << number);
+            // SAFETY: `grow_to` made the segment of a box of that length, and the table is its last
             // user.
-            unsafe { alloc::alloc::dealloc(slots.as_ptr().cast(), layout) };
+            drop(unsafe { Box::from_raw(slots.as_ptr()) });
         }
     }
 }
@@ -486,12 +520,12 @@ mod tests {
         for round in 0..100 {
             let two = [(); 2].map(|()| table.claim(&mut slots).unwrap_or_else(|why| panic!("{why:?} in {round}")));
             for claim in two {
-                assert!((7..=8).contains(&claim.pid.generation()), "{}", claim.pid);
-                assert!(seen.insert(claim.pid), "{} was given out before", claim.pid);
-                // SAFETY: the claim took the word out, and it is given back once.
-                drop(unsafe { Reason::from_raw(claim.tombstone) });
-                table.vacate(claim.pid, Reason::NORMAL);
-                table.release(claim.pid, &mut slots);
+                let pid = claim.slot.pid();
+                assert!((7..=8).contains(&pid.generation()), "{pid}");
+                assert!(seen.insert(pid), "{pid} was given out before");
+                drop(claim.tombstone);
+                table.put_tombstone(&claim.slot, Reason::NORMAL);
+                table.release(claim.slot, &mut slots);
             }
         }
         assert_eq!(table.last_generation(), 8);
@@ -512,14 +546,15 @@ mod tests {
     fn claim_prefers_pool_to_youngest_tombstone() {
         let table = Table::new(1 << 20, 2);
         let (mut elsewhere, mut here) = (FreeSlots::new(), FreeSlots::new());
-        let claim = |slots: &mut FreeSlots| table.claim(slots).expect("there is room").pid;
+        let claim = |slots: &mut FreeSlots| table.claim(slots).expect("there is room").slot;
         let others = [(); 3].map(|()| claim(&mut elsewhere));
         let dead = claim(&mut here);
-        others.iter().for_each(|other| table.release(*other, &mut elsewhere));
+        others.into_iter().for_each(|other| table.release(other, &mut elsewhere));
         table.flush_cache(&mut elsewhere);
+        let index = dead.pid().index();
         table.release(dead, &mut here);
-        for _ in others {
-            assert_ne!(claim(&mut here).index(), dead.index());
+        for _ in 0..3 {
+            assert_ne!(claim(&mut here).pid().index(), index);
         }
     }
 }

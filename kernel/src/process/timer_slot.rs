@@ -42,7 +42,9 @@
 //! common chain that is only ever taken as a whole (no ABA). All operations are lock-free, a lookup
 //! is wait-free, and only growth allocates.
 
-use core::alloc::Layout;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::config::{FIRST_TIMERS, TIMER_SLOTS};
@@ -50,7 +52,8 @@ use crate::kernel_ptr::KernelPtr;
 use crate::memory::NoMemory;
 use crate::memory::pool::{KeptSlots, Pool};
 use crate::pid::Reference;
-use crate::process::timer_record::TimerHead;
+use crate::process::timer_record::{CancelledTimer, TimerHead, TimerMessage};
+use crate::shipped::Shipped;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
 const INDEX_BITS: u32 = 26;
@@ -82,9 +85,6 @@ pub trait Steps: 'static {
     const LOOKS_AGAIN: bool = true;
 }
 
-/// The steps as shipped.
-#[derive(Debug)]
-pub struct Shipped;
 impl Steps for Shipped {}
 
 /// The shared state of one timer; see the module.
@@ -99,13 +99,43 @@ pub(crate) struct Slot {
     due: [AtomicU32; 2],
 }
 
-/// The state of a timer when it was cancelled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Was {
-    /// In transit to a wheel.
-    Prepared,
+/// A timer that was cancelled by its reference, by the state that it had. Its wheel's reference
+/// comes with it (S2).
+#[derive(Debug)]
+pub(crate) enum CancelledFrom {
+    /// In transit to a wheel. The party that has it in transit releases the other reference.
+    Transit(TimerMessage),
     /// On its core's wheel.
-    Armed,
+    Wheel(CancelledTimer),
+}
+
+/// A pointer to a slot. The slots of a table live as long as the table, which outlives the kernels
+/// that use it, and their records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SlotRef(NonNull<Slot>);
+
+// SAFETY: a slot is all atomic but for its constant index.
+unsafe impl Send for SlotRef {}
+// SAFETY: a slot is all atomic but for its constant index.
+unsafe impl Sync for SlotRef {}
+
+impl SlotRef {
+    /// Returns the slot at a pointer into a segment of the table, or at a link of its chains.
+    #[inline]
+    fn at(link: *mut Slot) -> Option<Self> {
+        NonNull::new(link).map(Self)
+    }
+}
+
+impl Deref for SlotRef {
+    type Target = Slot;
+
+    #[inline(always)]
+    fn deref(&self) -> &Slot {
+        // SAFETY: `at` got a pointer to a slot of the table, and the slots live as long as the
+        // table.
+        unsafe { self.0.as_ref() }
+    }
 }
 
 impl Slot {
@@ -237,19 +267,18 @@ unsafe impl Sync for TimerSlots {}
 
 impl KeptSlots {
     #[inline]
-    fn pop(&self) -> Option<NonNull<Slot>> {
-        let slot = NonNull::new(self.first.get().cast::<Slot>())?;
-        // SAFETY: slots live as long as their kernel.
-        self.first.set(next_of(unsafe { slot.as_ref() }).cast());
+    fn pop(&self) -> Option<SlotRef> {
+        let slot = SlotRef::at(self.first.get().cast::<Slot>())?;
+        self.first.set(next_of(&slot).cast());
         self.count.set(self.count.get() - 1);
         Some(slot)
     }
 
     #[inline]
-    fn push(&self, slot: NonNull<Slot>) {
-        // SAFETY: slots live as long as their kernel. Relaxed: only the slot's holder reads `link`.
-        unsafe { slot.as_ref() }.link.store(self.first.get(), Ordering::Relaxed);
-        self.first.set(slot.as_ptr().cast());
+    fn push(&self, slot: SlotRef) {
+        // Relaxed: only the slot's holder reads `link`.
+        slot.link.store(self.first.get(), Ordering::Relaxed);
+        self.first.set(slot.0.as_ptr().cast());
         self.count.set(self.count.get() + 1);
     }
 }
@@ -282,30 +311,28 @@ impl TimerSlots {
     /// Claims a slot for the caller. Returns `None` without memory, or if there are already as many
     /// timers as references can name. Lock-free.
     #[inline]
-    pub(crate) fn claim(&self, kernel: KernelPtr, kept: Option<&KeptSlots>) -> Option<NonNull<Slot>> {
+    pub(crate) fn claim(&self, kernel: KernelPtr, kept: Option<&KeptSlots>) -> Option<SlotRef> {
         let slot = match kept.and_then(KeptSlots::pop) {
             Some(slot) => slot,
             None => self.claim_elsewhere(kept)?,
         };
-        // SAFETY: the slot lives as long as `self`. Release: as in `Slot::begin`.
-        unsafe { slot.as_ref() }.kernel.store(kernel.erased().as_ptr(), Ordering::Release);
+        // Release: as in `Slot::begin`.
+        slot.kernel.store(kernel.erased().as_ptr(), Ordering::Release);
         Some(slot)
     }
 
     #[cold]
-    fn claim_elsewhere(&self, kept: Option<&KeptSlots>) -> Option<NonNull<Slot>> {
+    fn claim_elsewhere(&self, kept: Option<&KeptSlots>) -> Option<SlotRef> {
         // Relaxed: a hint. Acquire: pairs with the Release exchange in `give_to_all`.
         if !self.chain.load(Ordering::Relaxed).is_null()
-            && let Some(slot) = NonNull::new(self.chain.swap(ptr::null_mut(), Ordering::Acquire))
+            && let Some(slot) = SlotRef::at(self.chain.swap(ptr::null_mut(), Ordering::Acquire))
         {
-            // SAFETY: slots live as long as their kernel.
-            let mut rest = next_of(unsafe { slot.as_ref() });
+            let mut rest = next_of(&slot);
             if let Some(kept) = kept {
                 while kept.count.get() < TIMER_SLOTS
-                    && let Some(more) = NonNull::new(rest)
+                    && let Some(more) = SlotRef::at(rest)
                 {
-                    // SAFETY: slots live as long as their kernel.
-                    rest = next_of(unsafe { more.as_ref() });
+                    rest = next_of(&more);
                     kept.push(more);
                 }
             }
@@ -315,7 +342,7 @@ impl TimerSlots {
         self.claim_fresh()
     }
 
-    fn claim_fresh(&self) -> Option<NonNull<Slot>> {
+    fn claim_fresh(&self) -> Option<SlotRef> {
         // Relaxed: only a counter; the segment has its own ordering.
         let mut fresh = self.fresh.load(Ordering::Relaxed);
         loop {
@@ -324,7 +351,7 @@ impl TimerSlots {
             }
             self.grow_to(fresh).ok()?;
             match self.fresh.compare_exchange_weak(fresh, fresh + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return self.slot(fresh).map(NonNull::from),
+                Ok(_) => return self.slot(fresh),
                 Err(now) => fresh = now,
             }
         }
@@ -336,52 +363,41 @@ impl TimerSlots {
         if !place.load(Ordering::Acquire).is_null() {
             return Ok(());
         }
-        let layout = Layout::array::<Slot>(len).map_err(|_| NoMemory)?;
-        // SAFETY: a segment's size is not 0.
-        let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(len).map_err(|_| NoMemory)?;
         let first = FIRST_TIMERS * ((1 << segment) - 1);
-        for i in 0..len {
-            // SAFETY: `i` is within the new allocation of `len` slots.
-            let slot = unsafe { memory.add(i) };
-            // SAFETY: `slot` is within the new allocation and aligned by its layout.
-            unsafe { slot.write(Slot::new(first + i as u32)) };
-        }
+        slots.extend((first..).take(len).map(Slot::new));
+        // The vector is full, so the box has its memory.
+        let memory = Box::into_raw(slots.into_boxed_slice());
         // Release: pairs with the Acquire load in `slot`. Acquire on failure: another thread
         // allocated the segment, and we use its memory.
-        let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
+        let put = place.compare_exchange(ptr::null_mut(), memory.cast(), Ordering::Release, Ordering::Acquire);
         if put.is_err() {
-            // SAFETY: the memory was never published, so it is ours; it has `len` slots.
-            unsafe { free(memory, len) };
+            // SAFETY: the box of above, which was never published.
+            drop(unsafe { Box::from_raw(memory) });
         }
         Ok(())
     }
 
-    fn slot(&self, index: u32) -> Option<&Slot> {
+    fn slot(&self, index: u32) -> Option<SlotRef> {
         let (segment, offset, _) = locate(index);
         // Acquire: pairs with the Release exchange in `grow_to`, so the slots are initialised.
         let slots = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
-        // SAFETY: a published segment contains this slot.
-        let slot = unsafe { slots.add(offset) };
-        // SAFETY: the slot lives as long as `self`.
-        Some(unsafe { slot.as_ref() })
+        // A published segment contains this slot.
+        SlotRef::at(slots.as_ptr().wrapping_add(offset))
     }
 
-    fn of(&self, reference: Reference) -> Option<&Slot> {
+    fn of(&self, reference: Reference) -> Option<SlotRef> {
         if reference.to_raw() & TIMER == 0 {
             return None;
         }
         self.slot(reference.to_raw() as u32 & (MOST - 1))
     }
 
-    /// (3) Cancels the timer of this kernel that `reference` names. Returns its record, with the
-    /// wheel's reference to it (S2), and its previous state. Returns `None` if the timer has ended
-    /// or never belonged to this kernel. Lock-free: an exchange fails only because the timer
+    /// (3) Cancels the timer of this kernel that `reference` names. Returns `None` if the timer has
+    /// ended or never belonged to this kernel. Lock-free: an exchange fails only because the timer
     /// reaches its wheel, or ends.
-    pub(crate) fn cancel<S: Steps>(
-        &self,
-        reference: Reference,
-        kernel: KernelPtr,
-    ) -> Option<(NonNull<TimerHead>, Was)> {
+    pub(crate) fn cancel<S: Steps>(&self, reference: Reference, kernel: KernelPtr) -> Option<CancelledFrom> {
         let slot = self.of(reference)?;
         let mut wanted = Name::new(reference, false).waits();
         // Acquire: pairs with the Release store in `begin`.
@@ -401,7 +417,13 @@ impl TimerSlots {
                     // Relaxed: the exchange showed that the link is this timer's, and it stays
                     // until the record's last reference is released.
                     let timer = NonNull::new(slot.link.load(Ordering::Relaxed))?.cast();
-                    return Some((timer, if state == 0 { Was::Prepared } else { Was::Armed }));
+                    return Some(if state == 0 {
+                        // SAFETY: S2: the exchange above cancelled it, in transit.
+                        CancelledFrom::Transit(unsafe { TimerMessage::of(timer) })
+                    } else {
+                        // SAFETY: S2: the exchange above cancelled it, while it was ARMED.
+                        CancelledFrom::Wheel(unsafe { CancelledTimer::of(timer) })
+                    });
                 }
                 Err(now) => word = now,
             }
@@ -430,7 +452,7 @@ impl TimerSlots {
     /// The caller holds the slot, which is one of these slots, and what `pool` keeps, if there is
     /// one.
     #[inline]
-    pub(crate) unsafe fn give_back(&self, slot: NonNull<Slot>, name: Name, pool: Option<&Pool>) {
+    pub(crate) unsafe fn give_back(&self, slot: SlotRef, name: Name, pool: Option<&Pool>) {
         if name.0 >> GENERATION == LAST {
             return;
         }
@@ -445,13 +467,12 @@ impl TimerSlots {
     /// Moves the free slots that a core keeps to the common chain, except `but` of them.
     #[cold]
     pub(crate) fn spill(&self, kept: &KeptSlots, but: u32) {
-        let Some(first) = NonNull::new(kept.first.get().cast::<Slot>()) else { return };
+        let Some(first) = SlotRef::at(kept.first.get().cast::<Slot>()) else { return };
         let mut last = first;
         let mut taken = 1;
         loop {
-            // SAFETY: slots live as long as their kernel.
-            let next = next_of(unsafe { last.as_ref() });
-            match NonNull::new(next) {
+            let next = next_of(&last);
+            match SlotRef::at(next) {
                 Some(more) if kept.count.get() - taken > but => {
                     last = more;
                     taken += 1;
@@ -468,28 +489,28 @@ impl TimerSlots {
     /// Gives back the rest of a chain that was taken as a whole. Searches for its end only if
     /// another thread has added slots in between.
     fn give_back_rest(&self, first: *mut Slot) {
-        let Some(first) = NonNull::new(first) else { return };
+        let Some(first) = SlotRef::at(first) else { return };
         // Release: as in `give_to_all`.
-        if self.chain.compare_exchange(ptr::null_mut(), first.as_ptr(), Ordering::Release, Ordering::Relaxed).is_ok() {
+        if self.chain.compare_exchange(ptr::null_mut(), first.0.as_ptr(), Ordering::Release, Ordering::Relaxed).is_ok()
+        {
             return;
         }
         let mut last = first;
-        // SAFETY: slots live as long as their kernel.
-        while let Some(next) = NonNull::new(next_of(unsafe { last.as_ref() })) {
+        while let Some(next) = SlotRef::at(next_of(&last)) {
             last = next;
         }
         self.give_to_all(first, last);
     }
 
-    fn give_to_all(&self, first: NonNull<Slot>, last: NonNull<Slot>) {
+    fn give_to_all(&self, first: SlotRef, last: SlotRef) {
         // Relaxed: only compared, never dereferenced.
         let mut chain = self.chain.load(Ordering::Relaxed);
         loop {
-            // SAFETY: slots live as long as their kernel. Relaxed: published by the exchange.
-            unsafe { last.as_ref() }.link.store(chain.cast(), Ordering::Relaxed);
+            // Relaxed: published by the exchange.
+            last.link.store(chain.cast(), Ordering::Relaxed);
             // Release: pairs with the Acquire swap in `claim_elsewhere`, which thereby sees the
             // slots and their generations.
-            match self.chain.compare_exchange_weak(chain, first.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+            match self.chain.compare_exchange_weak(chain, first.0.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => chain = now,
             }
@@ -497,29 +518,14 @@ impl TimerSlots {
     }
 }
 
-/// Frees a segment.
-///
-/// # Safety
-/// `segment` is a segment of `len` slots, which no thread uses again.
-unsafe fn free(segment: NonNull<Slot>, len: usize) {
-    let Ok(layout) = Layout::array::<Slot>(len) else { return };
-    for i in 0..len {
-        // SAFETY: `i` is within the segment of `len` slots.
-        let slot = unsafe { segment.add(i) };
-        // SAFETY: the slot is initialised, and dropped only here.
-        unsafe { slot.drop_in_place() };
-    }
-    // SAFETY: `grow_to` allocated the segment with this layout.
-    unsafe { alloc::alloc::dealloc(segment.as_ptr().cast(), layout) };
-}
-
 impl Drop for TimerSlots {
     fn drop(&mut self) {
         for (number, place) in self.segments.iter().enumerate() {
             if let Some(segment) = NonNull::new(place.load(Ordering::Acquire)) {
-                // SAFETY: `&mut self`: no thread uses the slots again, and the segment has its full
-                // length.
-                unsafe { free(segment, (FIRST_TIMERS as usize) << number) };
+                let slots = ptr::slice_from_raw_parts_mut(segment.as_ptr(), (FIRST_TIMERS as usize) << number);
+                // SAFETY: `grow_to` made the segment of a box of this length; no thread uses it
+                // again.
+                drop(unsafe { Box::from_raw(slots) });
             }
         }
     }
@@ -528,23 +534,10 @@ impl Drop for TimerSlots {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::kernel::platform::{CurrentSlot, Platform};
+    use crate::kernel::platform::Nowhere;
     use crate::kernel::{Kernel, Options};
     use crate::reclaim::Domain;
     use alloc::sync::Arc;
-
-    struct Nowhere;
-
-    // SAFETY: no core runs on this platform.
-    unsafe impl Platform for Nowhere {
-        fn now(&self) -> u64 {
-            0
-        }
-        fn wake(&self, _: usize) {}
-        fn current_slot(&self) -> fn() -> *const CurrentSlot {
-            || ptr::null()
-        }
-    }
 
     #[test]
     fn locate_maps_indices_to_consecutive_places() {
@@ -563,15 +556,13 @@ mod tests {
         let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Nowhere));
         let slots = TimerSlots::new();
         let slot = slots.claim(KernelPtr::of(&kernel), None).expect("enough memory for a slot");
-        // SAFETY: `slots` is still in scope, so its slots are live.
-        let word = unsafe { slot.as_ref() };
-        word.word.store((LAST - 1) << GENERATION | FIRED, Ordering::Relaxed);
+        slot.word.store((LAST - 1) << GENERATION | FIRED, Ordering::Relaxed);
         // SAFETY: the slot was claimed above and is not used by a timer.
         unsafe { slots.give_back(slot, Name((LAST - 1) << GENERATION), None) };
         assert_eq!(slots.claim(KernelPtr::of(&kernel), None), Some(slot));
-        let last = word.reference().expect("one generation is left");
+        let last = slot.reference().expect("one generation is left");
         assert!(last.to_raw() >> 56 == 0 && last.to_raw() & TIMER != 0);
-        word.word.store(LAST << GENERATION | CANCELLED, Ordering::Relaxed);
+        slot.word.store(LAST << GENERATION | CANCELLED, Ordering::Relaxed);
         // SAFETY: the slot was claimed above and is not used by a timer.
         unsafe { slots.give_back(slot, Name(LAST << GENERATION), None) };
         assert_ne!(slots.claim(KernelPtr::of(&kernel), None), Some(slot), "the slot has no generation left");

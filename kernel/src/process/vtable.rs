@@ -7,13 +7,15 @@ use core::mem::needs_drop;
 use core::ptr::NonNull;
 
 use crate::memory::pool::{self, Pool};
-use crate::process::header::Header;
+use crate::process::header::{Header, NewHeader};
+use crate::process::owned::Owned;
+use crate::process::process_ref::ProcessRef;
 use crate::reason::Reason;
 use crate::sync::UnsafeCell;
 
 /// The reason why [`crate::Body::resume`] returned.
 #[derive(Debug)]
-pub enum Resumed {
+pub enum BodyPoll {
     /// It can continue: queue it behind the other runnable processes.
     Yield,
     /// It waits: resume it when a message, an EXIT, a DOWN, a timer or a waker arrives that it has
@@ -30,8 +32,11 @@ pub struct SlicePtr<'s>(NonNull<()>, PhantomData<&'s ()>);
 
 impl SlicePtr<'_> {
     /// Creates the pointer from an erased one.
+    ///
+    /// # Safety
+    /// It points to a slice that lasts for the pointer's lifetime.
     #[inline(always)]
-    pub(crate) const fn from_erased(slice: NonNull<()>) -> Self {
+    pub(crate) const unsafe fn from_erased(slice: NonNull<()>) -> Self {
         Self(slice, PhantomData)
     }
 
@@ -48,7 +53,7 @@ pub struct BodyVtable {
     /// The type of its messages.
     pub takes: TypeId,
     /// Runs a slice. The caller is the owner, and the body has not been dropped.
-    pub resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> Resumed,
+    pub resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> BodyPoll,
     /// Drops the body. The caller is the owner and calls it once. `None` if it would do nothing.
     pub drop_body: Option<unsafe fn(NonNull<Header>)>,
     /// Frees the memory. The body has been dropped, and the caller holds the last reference.
@@ -73,11 +78,32 @@ impl<B> Process<B> {
     /// by `resume`.
     pub(crate) const fn vtable(
         takes: TypeId,
-        resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> Resumed,
+        resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> BodyPoll,
     ) -> BodyVtable {
         let drop_body: Option<unsafe fn(NonNull<Header>)> =
             if needs_drop::<B>() { Some(Self::drop_body) } else { None };
         BodyVtable { takes, resume, drop_body, free: Self::free }
+    }
+
+    /// Writes a new process, part by part in its final place: copying a whole process takes several
+    /// cache lines.
+    ///
+    /// # Safety
+    /// `memory` is fresh memory of this layout, which only the process's last reference frees. It
+    /// is not freed during `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn write<'a>(memory: NonNull<Self>, header: NewHeader, body: B) -> Owned<'a> {
+        // SAFETY: within fresh memory of this layout (this function's contract).
+        let place = unsafe { &raw mut (*memory.as_ptr()).body };
+        // SAFETY: within fresh memory of this layout.
+        unsafe { place.write(UnsafeCell::new(body)) };
+        let process = memory.cast::<Header>();
+        // SAFETY: fresh memory, which starts with a header's layout.
+        unsafe { header.write(process) };
+        // SAFETY: initialised above; the pointer is that of the whole allocation.
+        let process = unsafe { ProcessRef::new(process) };
+        // SAFETY: P1: not published, so no other thread has it.
+        unsafe { Owned::assume(process) }
     }
 
     /// Returns the body's place.
@@ -92,13 +118,8 @@ impl<B> Process<B> {
     }
 
     unsafe fn free(process: NonNull<Header>, pool: Option<&Pool>) {
-        // SAFETY: the caller holds the last reference, so no other thread reads the header.
-        let header = unsafe { process.as_ref() };
-        // SAFETY: the caller holds the last reference, so no other thread reads it.
-        let predecessor = header.predecessor.with(|word| unsafe { *word });
-        // SAFETY: T3: this process's claim took it out of the slot; returned once.
-        drop(unsafe { Reason::from_raw(predecessor) });
-        // SAFETY: the body is dropped already; this drops the header's own parts.
+        // SAFETY: the body is dropped already, and the caller holds the last reference; this drops
+        // the header's own parts.
         unsafe { process.drop_in_place() };
         // SAFETY: `spawn` allocated it as a `Process<B>`.
         unsafe { pool::free(process.cast::<Self>(), pool) };

@@ -24,24 +24,24 @@
 //! - **F5.** A future that is dropped removes its record. If it is dropped where its process does
 //!   not run, the record stays: it is called once for nothing, or dropped with the process.
 
-use core::ptr::NonNull;
 use core::task::Waker;
 
-use crate::intrusive::record_set::{Member, RecordSet, SetLinks};
-use crate::mailbox::batch::{Mark, Queue};
+use crate::intrusive::counted::Ref;
+use crate::intrusive::record_set::{Found, Member, RecordSet, SetLinks};
 use crate::mailbox::capacity;
-use crate::memory;
+use crate::mailbox::queue::{Mark, Queue};
+use crate::memory::pool_box::PoolBox;
 use crate::pid::Reference;
 
 /// The event that a record's future waits for, besides its alarm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum On {
     /// No other event.
     Alarm,
     /// Mail that the future has not seen.
     Mail(Mark),
-    /// The notification of a send reservation. The caller has a reference to that record.
-    Line(NonNull<capacity::Waiter>),
+    /// The notification of a send reservation.
+    Line(Ref<capacity::Waiter>),
     /// The next slice.
     Slice,
 }
@@ -55,7 +55,8 @@ pub struct Waiter {
     pub(crate) waker: Waker,
 }
 
-impl Member for Waiter {
+// SAFETY: the links are a field of the record, and the key is constant.
+unsafe impl Member for Waiter {
     fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
@@ -68,10 +69,10 @@ impl Member for Waiter {
 /// The records of a process's foreign wakers; see the module.
 #[derive(Debug)]
 pub struct Waiters {
-    pub(crate) due: RecordSet<Waiter>,
-    pub(crate) mail: RecordSet<Waiter>,
-    pub(crate) line: RecordSet<Waiter>,
-    pub(crate) alarms: RecordSet<Waiter>,
+    pub(crate) due: RecordSet<PoolBox<Waiter>>,
+    pub(crate) mail: RecordSet<PoolBox<Waiter>>,
+    pub(crate) line: RecordSet<PoolBox<Waiter>>,
+    pub(crate) alarms: RecordSet<PoolBox<Waiter>>,
     /// The oldest mark in `mail`: no record there has seen less.
     oldest: Option<Mark>,
 }
@@ -87,29 +88,20 @@ impl Waiters {
         }
     }
 
-    pub(crate) fn find(&mut self, key: u64) -> Option<NonNull<Waiter>> {
+    /// Finds a record.
+    pub(crate) fn find(&mut self, key: u64) -> Option<Found<'_, PoolBox<Waiter>>> {
         let Self { due, mail, line, alarms, .. } = self;
         [alarms, mail, due, line].into_iter().find_map(|set| set.find(key))
     }
 
     /// Takes a record out of its set.
-    pub(crate) fn take(&mut self, key: u64) -> Option<NonNull<Waiter>> {
-        let Self { due, mail, line, alarms, .. } = self;
-        [alarms, mail, due, line].into_iter().find_map(|set| {
-            let record = set.find(key)?;
-            // SAFETY: F1, `find` found the record in this set.
-            unsafe { set.remove(record) };
-            Some(record)
-        })
+    pub(crate) fn take(&mut self, key: u64) -> Option<PoolBox<Waiter>> {
+        self.find(key).map(Found::remove)
     }
 
     /// Puts a record into the set of the event that it waits for.
-    ///
-    /// # Safety
-    /// This owner has the record, and it is in no set.
-    pub(crate) unsafe fn put(&mut self, record: NonNull<Waiter>) {
-        // SAFETY: the caller passes a live record (this function's contract).
-        let set = match unsafe { record.as_ref() }.on {
+    pub(crate) fn put(&mut self, record: PoolBox<Waiter>) {
+        let set = match record.on {
             On::Alarm => &mut self.alarms,
             On::Mail(mark) => {
                 // Marks only grow within an era, and a new era makes all older marks old.
@@ -119,62 +111,37 @@ impl Waiters {
             On::Line(_) => &mut self.line,
             On::Slice => &mut self.due,
         };
-        // SAFETY: the record is in no set (this function's contract).
-        unsafe { set.insert(record) };
+        set.insert(record);
     }
 
     /// Makes the record of an alarm that has fired due.
     pub(crate) fn ring(&mut self, alarm: Reference) {
         if let Some(record) = self.take(alarm.to_raw()) {
-            // SAFETY: F1, the record was taken out just now, so it is in no set.
-            unsafe { self.due.insert(record) };
+            self.due.insert(record);
         }
     }
 
     /// Takes out all records that are due (F3).
-    pub(crate) fn gather(&mut self, queue: &Queue, era: u32) -> RecordSet<Waiter> {
-        if self.oldest.is_some_and(|mark| queue.has_newer(mark, era)) {
-            self.oldest = None;
-            for record in self.mail.iter() {
-                // SAFETY: the record is in the set, so it is live.
-                match unsafe { record.as_ref() }.on {
-                    On::Mail(mark) if !queue.has_newer(mark, era) => _ = self.oldest.get_or_insert(mark),
-                    _ => {
-                        // SAFETY: the record that the iterator returned last may be removed.
-                        unsafe { self.mail.remove(record) };
-                        // SAFETY: F1, the record was taken out just now, so it is in no set.
-                        unsafe { self.due.insert(record) };
-                    }
+    pub(crate) fn gather(&mut self, queue: &Queue, era: u32) -> RecordSet<PoolBox<Waiter>> {
+        let Self { due, mail, line, oldest, .. } = self;
+        if oldest.is_some_and(|mark| queue.has_newer(mark, era)) {
+            *oldest = None;
+            let waits = |record: &PoolBox<Waiter>| match record.on {
+                On::Mail(mark) if !queue.has_newer(mark, era) => {
+                    oldest.get_or_insert(mark);
+                    true
                 }
-            }
+                _ => false,
+            };
+            mail.retain(waits, |record| due.insert(record));
         }
-        for record in self.line.iter() {
-            // SAFETY: the record is in the set, so it is live.
-            let On::Line(place) = unsafe { record.as_ref() }.on else { continue };
-            // SAFETY: the record's reference keeps the reservation live.
-            if unsafe { place.as_ref() }.is_called() {
-                // SAFETY: the record that the iterator returned last may be removed.
-                unsafe { self.line.remove(record) };
-                // SAFETY: F1, the record was taken out just now, so it is in no set.
-                unsafe { self.due.insert(record) };
-            }
-        }
-        core::mem::take(&mut self.due)
+        let waits = |record: &PoolBox<Waiter>| !matches!(&record.on, On::Line(place) if place.is_called());
+        line.retain(waits, |record| due.insert(record));
+        core::mem::take(due)
     }
 }
 
-/// Frees a record that is in no set, and returns its waker.
-///
-/// # Safety
-/// The caller has the record, and does not use it again.
-pub(crate) unsafe fn open(record: NonNull<Waiter>) -> Waker {
-    // SAFETY: the record is initialised and the caller's (this function's contract).
-    let Waiter { on, waker, .. } = unsafe { record.read() };
-    // SAFETY: the contents were moved out above; `memory::try_new` made the record.
-    unsafe { memory::free(record) };
-    if let On::Line(place) = on {
-        // SAFETY: this is the record's reference, and it is not used again.
-        unsafe { capacity::Waiter::release(place) };
-    }
-    waker
+/// Frees a record, and returns its waker.
+pub(crate) fn open(record: PoolBox<Waiter>) -> Waker {
+    record.into_inner(None).waker
 }

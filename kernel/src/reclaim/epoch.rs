@@ -46,14 +46,11 @@ impl Participant {
     }
 
     /// Takes the garbage. May allocate.
-    ///
-    /// # Safety
-    /// No thread that pins from now on can reach the objects.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
+    pub(super) fn reclaim(&self, garbage: Garbage, return_queue: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         let free = move || {
             // SAFETY: the collector runs this closure only when every guard that exists now is
             // gone.
-            unsafe { garbage.free_or_return(basket) }
+            unsafe { garbage.expire() }.free_or_return(return_queue);
         };
         // SAFETY: the garbage may be freed by any thread, and holds no borrow.
         unsafe { self.0.pin().defer_unchecked(free) };
@@ -75,6 +72,11 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
+    /// Returns `true` if the guard protects the objects of this domain.
+    pub fn belongs_to(&self, domain: &Domain) -> bool {
+        self.guard.collector() == Some(&domain.0)
+    }
+
     /// Releases the protection of the guard and pins anew.
     pub fn repin(&mut self) {
         self.guard.repin();

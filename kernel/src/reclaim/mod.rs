@@ -26,7 +26,8 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::intrusive::list::{self, Linked, Links};
+use crate::intrusive::handle::Handle;
+use crate::intrusive::list::{Linked, Links, Segment};
 pub use crate::memory::pool::Pool;
 use crate::reclaim::return_queue::ReturnQueue;
 
@@ -43,7 +44,8 @@ pub struct Retired {
     free: unsafe fn(NonNull<Retired>, Option<&Pool>),
 }
 
-impl Linked for Retired {
+// SAFETY: the links are a field of the record, and only the lists of retired objects use them.
+unsafe impl Linked for Retired {
     fn place(&self) -> &Links<Self> {
         &self.place
     }
@@ -55,17 +57,52 @@ impl Retired {
     pub fn new(free: unsafe fn(NonNull<Retired>, Option<&Pool>)) -> Self {
         Self { place: Links::new(), free }
     }
+}
 
-    /// Frees the object.
+/// An object to be retired: a thread that pins from now on cannot reach it.
+#[derive(Debug)]
+#[must_use = "the object must be retired"]
+pub struct RetiredObject(NonNull<Retired>);
+
+impl RetiredObject {
+    /// Creates the value.
     ///
     /// # Safety
-    /// No guard that existed when it was retired exists any longer. The caller owns the object, and
-    /// does not use it again.
-    unsafe fn free(object: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller owns the object, which is live until it is freed below.
-        let free = unsafe { object.as_ref() }.free;
-        // SAFETY: no guard can reach the object and the caller owns it (this function's contract).
-        unsafe { free(object, pool) };
+    /// No thread that pins from now on can reach the object. The pointer is valid for all that the
+    /// object's `free` touches. Called once for an object.
+    pub const unsafe fn new(object: NonNull<Retired>) -> Self {
+        Self(object)
+    }
+}
+
+// SAFETY: retired objects are made to be freed by any thread.
+unsafe impl Send for RetiredObject {}
+
+// SAFETY: E1: there is one value for an object (`new`'s contract). E2: the object is live until an
+// `ExpiredObject` is freed.
+unsafe impl Handle for RetiredObject {
+    type Record = Retired;
+
+    fn into_raw(self) -> NonNull<Retired> {
+        self.0
+    }
+
+    unsafe fn from_raw(object: NonNull<Retired>) -> Self {
+        Self(object)
+    }
+}
+
+/// A retired object that no guard protects any longer, and that this thread alone has.
+#[derive(Debug)]
+struct ExpiredObject(NonNull<Retired>);
+
+impl ExpiredObject {
+    /// Frees the object.
+    fn free(self, pool: Option<&Pool>) {
+        // SAFETY: this thread has the object, which is live until it is freed below.
+        let free = unsafe { self.0.as_ref() }.free;
+        // SAFETY: no guard protects the object, and this value is the only right to it.
+        unsafe { free(self.0, pool) };
     }
 }
 
@@ -99,35 +136,25 @@ impl Limbo {
     }
 
     /// Retires an object. Wait-free, allocates nothing.
-    ///
-    /// # Safety
-    /// No thread that pins from now on can reach the object. It is retired once.
-    pub unsafe fn retire(&mut self, object: NonNull<Retired>) {
+    pub fn retire(&mut self, object: RetiredObject) {
         // Readers that can still see the object do not access its `Retired`.
-        let tail = match &self.retired {
-            Some(retired) => {
-                // SAFETY: the caller owns the retired object's list links (this function's
-                // contract).
-                unsafe { list::set_next(object, retired.head.as_ptr()) };
-                retired.tail
-            }
-            None => object,
-        };
-        self.retired = Some(Garbage { head: object, tail });
+        match &mut self.retired {
+            Some(Garbage(retired)) => retired.push(object),
+            None => self.retired = Some(Garbage(Segment::of(object))),
+        }
         self.len += 1;
     }
 
     /// Flushes all retired objects: they are freed when no guard can see them. The member that
     /// detects this frees them or, with a return queue, the core that owns the queue. May allocate.
     /// The caller holds no guard of `participant`.
-    pub fn hand_on(&mut self, participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
+    pub fn hand_on(&mut self, participant: &Participant, return_queue: Option<&Arc<ReturnQueue>>) {
         // Reset the count first: a destructor that runs at once may panic.
         let len = core::mem::take(&mut self.len);
-        if let Some(garbage) = self.retired.take() {
-            // SAFETY: new guards cannot reach retired objects, by `retire`'s contract.
-            if let Err(garbage) = unsafe { participant.reclaim(garbage, basket.cloned()) } {
-                (self.retired, self.len) = (Some(garbage), len);
-            }
+        if let Some(garbage) = self.retired.take()
+            && let Err(garbage) = participant.reclaim(garbage, return_queue.cloned())
+        {
+            (self.retired, self.len) = (Some(garbage), len);
         }
     }
 }
@@ -138,41 +165,36 @@ impl Default for Limbo {
     }
 }
 
-/// A chain of retired objects.
+/// A chain of retired objects. No thread that pins from now on can reach them.
 #[derive(Debug)]
-pub struct Garbage {
-    head: NonNull<Retired>,
-    tail: NonNull<Retired>,
-}
-
-// SAFETY: only the garbage has the retired objects, and they are made to be freed by any thread.
-unsafe impl Send for Garbage {}
+pub struct Garbage(Segment<RetiredObject>);
 
 impl Garbage {
-    /// Frees the objects, or puts them into a return queue.
+    /// Ends the time for which guards protect the objects.
     ///
     /// # Safety
     /// No guard that existed when they were retired exists any longer.
-    unsafe fn free_or_return(self, basket: Option<Arc<ReturnQueue>>) {
-        match basket {
-            // SAFETY: no old guard exists any longer (this function's contract).
-            Some(basket) => unsafe { basket.put(self) },
-            // SAFETY: no old guard exists any longer (this function's contract).
-            None => unsafe { self.free() },
+    unsafe fn expire(self) -> ExpiredGarbage {
+        ExpiredGarbage(self.0)
+    }
+}
+
+/// A chain of retired objects that no guard protects any longer.
+#[derive(Debug)]
+struct ExpiredGarbage(Segment<RetiredObject>);
+
+impl ExpiredGarbage {
+    /// Frees the objects, or puts them into a return queue.
+    fn free_or_return(self, return_queue: Option<Arc<ReturnQueue>>) {
+        match return_queue {
+            Some(return_queue) => return_queue.put(self),
+            None => self.free(),
         }
     }
 
-    /// # Safety
-    /// The same contract as `free_or_return`.
-    unsafe fn free(self) {
-        let mut next = Some(self.head);
-        while let Some(object) = next {
-            // SAFETY: the object is live until it is freed below, and the garbage owns it.
-            let after = unsafe { list::next(object) };
-            next = NonNull::new(after).filter(|_| object != self.tail);
-            // SAFETY: no old guard exists any longer (this function's contract), and the loop has
-            // read the next link already.
-            unsafe { Retired::free(object, None) };
+    fn free(self) {
+        for object in self.0.into_chain() {
+            ExpiredObject(object.0).free(None);
         }
     }
 }

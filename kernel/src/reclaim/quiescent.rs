@@ -64,15 +64,12 @@ impl Participant {
     }
 
     /// Takes the garbage, or gives it back if a guard exists.
-    ///
-    /// # Safety
-    /// No thread that pins from now on can reach the objects.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
+    pub(super) fn reclaim(&self, garbage: Garbage, return_queue: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         if self.0.guards.load(Ordering::Relaxed) != 0 {
             return Err(garbage);
         }
         // SAFETY: H1 — no guard exists on the hart.
-        unsafe { garbage.free_or_return(basket) };
+        unsafe { garbage.expire() }.free_or_return(return_queue);
         Ok(())
     }
 
@@ -88,6 +85,11 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
+    /// Returns `true` if the guard protects the objects of this domain.
+    pub fn belongs_to(&self, domain: &Domain) -> bool {
+        core::ptr::eq(self.guards, &*domain.guards)
+    }
+
     /// Does nothing: no object is freed while a guard exists.
     pub fn repin(&mut self) {}
 }

@@ -12,20 +12,13 @@
 //!
 //! `put` and `take` are lock-free, `close` is wait-free, and none of them allocates.
 
-use crate::intrusive::list::{Closed, List};
+use crate::intrusive::list::{Chain, List};
 use crate::memory::pool::Pool;
-use crate::reclaim::Garbage;
-use crate::reclaim::Retired;
+use crate::reclaim::{ExpiredGarbage, ExpiredObject, RetiredObject};
 
 /// The return queue of one core, see the module documentation.
 #[derive(Debug, Default)]
-pub struct ReturnQueue(List<Retired>);
-
-// SAFETY: B1 — no other thread can reach the objects in it, and they are made to be freed by any
-// thread.
-unsafe impl Send for ReturnQueue {}
-// SAFETY: B1, and the list's head is atomic, so threads may share the queue.
-unsafe impl Sync for ReturnQueue {}
+pub struct ReturnQueue(List<RetiredObject>);
 
 impl ReturnQueue {
     /// Creates an open and empty queue.
@@ -34,15 +27,16 @@ impl ReturnQueue {
     }
 
     /// Puts the dead objects in, or frees them if the core has ended.
-    ///
-    /// # Safety
-    /// No guard that existed when they were retired exists any longer.
-    pub unsafe fn put(&self, garbage: Garbage) {
-        // SAFETY: the garbage is a chain of retired objects that this call owns.
-        if let Err(Closed) = unsafe { self.0.push_chain(garbage.head, garbage.tail) } {
-            // SAFETY: B2 — the queue is closed and has not taken the objects. No old guard exists
-            // (this function's contract).
-            unsafe { garbage.free() };
+    pub(super) fn put(&self, garbage: ExpiredGarbage) {
+        if let Err(refused) = self.0.push_segment(garbage.0) {
+            ExpiredGarbage(refused).free();
+        }
+    }
+
+    fn free(objects: Chain<RetiredObject>, pool: Option<&Pool>) {
+        for object in objects {
+            // B1 and B2: the queue has only expired objects, and gave this one to this call alone.
+            ExpiredObject(object.0).free(pool);
         }
     }
 
@@ -53,19 +47,13 @@ impl ReturnQueue {
 
     /// Frees the objects in the queue, into a pool.
     pub fn drain_into(&self, pool: &Pool) {
-        for object in self.0.take() {
-            // SAFETY: B1 and B2 — `take` gave the object to this core alone.
-            unsafe { Retired::free(object, Some(pool)) };
-        }
+        Self::free(self.0.take(), Some(pool));
     }
 
     /// Closes the queue at the core's end: frees the objects in it, and refuses objects from then
     /// on.
     pub fn close(&self) {
-        for object in self.0.close() {
-            // SAFETY: B1 and B2 — `close` gave the object to this call alone.
-            unsafe { Retired::free(object, None) };
-        }
+        Self::free(self.0.close(), None);
     }
 }
 

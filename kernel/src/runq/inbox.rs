@@ -5,7 +5,7 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::runq::node::{RunList, RunNode};
+use crate::runq::node::{HeldRunNode, RunList, RunNode};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// A lock-free stack of woken processes; see the module.
@@ -21,14 +21,10 @@ impl Inbox {
     }
 
     /// Adds a node.
-    ///
-    /// # Safety
-    /// The caller has the node (R1).
-    pub unsafe fn push(&self, node: NonNull<RunNode>) {
+    pub fn push(&self, mut node: HeldRunNode) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: R1, the caller has the node until the exchange succeeds.
-            unsafe { RunNode::set_next(node, head) };
+            node.set_next(head);
             // Release: pairs with the Acquire swap in `take`: the taker sees the process as its
             // waker left it.
             match self.head.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
@@ -40,25 +36,17 @@ impl Inbox {
 
     /// Takes all nodes, oldest first.
     pub fn take(&self) -> RunList {
+        let mut chain = RunList::new();
         if self.is_empty() {
-            return RunList::new();
+            return chain;
         }
         // Acquire: pairs with the Release exchange in `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut oldest = ptr::null_mut();
         while let Some(node) = NonNull::new(newest) {
             // SAFETY: R1, the swap gave us every node of the stack.
-            newest = unsafe { RunNode::next(node) };
-            // SAFETY: R1, the swap gave us every node of the stack.
-            unsafe { RunNode::set_next(node, oldest) };
-            oldest = node.as_ptr();
-        }
-        let mut chain = RunList::new();
-        while let Some(node) = NonNull::new(oldest) {
-            // SAFETY: R1, the swap gave us every node of the reversed list.
-            oldest = unsafe { RunNode::next(node) };
-            // SAFETY: R1, the node came from the swap and is in no other list.
-            unsafe { chain.push(node) };
+            let node = unsafe { HeldRunNode::new(node) };
+            newest = node.next();
+            chain.push_front(node);
         }
         chain
     }

@@ -49,11 +49,12 @@ pub(crate) mod steal;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use crate::runq::newborn_deque::{NewbornDeque, Steal};
+use crate::runq::newborn_deque::{DequeOwner, NewbornDeque, Steal};
+use crate::shipped::Shipped;
 use inbox::Inbox;
-use node::{RunList, RunNode};
+use node::{HeldRunNode, PublishedList, RunList, RunNode};
 use quantum::Quantum;
-use ring::Ring;
+use ring::{Ring, RingOwner};
 
 use crate::sync::{AtomicPtr, Ordering};
 
@@ -66,9 +67,9 @@ const NORMAL: usize = 1;
 #[derive(Debug)]
 pub struct Shared {
     next: AtomicPtr<RunNode>,
-    brood: NewbornDeque,
+    newborns: NewbornDeque,
     rings: [Ring; PRIORITIES],
-    overflow: [AtomicPtr<RunNode>; PRIORITIES],
+    overflow: [PublishedList; PRIORITIES],
     /// Processes woken from elsewhere.
     pub inbox: Inbox,
     /// Processes that may run on this core only, woken from elsewhere.
@@ -80,9 +81,9 @@ impl Shared {
     pub fn new() -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
-            brood: NewbornDeque::new(),
+            newborns: NewbornDeque::new(),
             rings: core::array::from_fn(|_| Ring::new()),
-            overflow: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            overflow: core::array::from_fn(|_| PublishedList::new()),
             inbox: Inbox::new(),
             pinned: Inbox::new(),
         }
@@ -91,26 +92,35 @@ impl Shared {
     /// Returns `true` if a process is queued that any core could run.
     pub fn has_stealable(&self) -> bool {
         !self.inbox.is_empty()
-            || !self.brood.is_empty()
+            || !self.newborns.is_empty()
             || self.rings.iter().any(|ring| !ring.is_empty())
-            || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
+            || self.overflow.iter().any(|chain| !chain.is_empty())
+    }
+
+    /// Returns the number of processes in each queue whose length other threads can see. Only a
+    /// hint; wait-free.
+    pub fn lengths(&self) -> QueueLengths {
+        QueueLengths {
+            next: usize::from(!self.next.load(Ordering::Relaxed).is_null()),
+            newborns: self.newborns.len(),
+            ready: core::array::from_fn(|priority| self.rings[priority].len() + self.overflow[priority].len()),
+        }
     }
 
     /// Takes one stealable process, for a core whose own `Local` a rescuer has taken over
     /// (`kernel::custody`). Lock-free.
-    pub fn pop_public(&self) -> Option<NonNull<RunNode>> {
+    pub fn pop_public(&self) -> Option<HeldRunNode> {
         let mut first = None;
         let mut keep = |node| match first {
             None => first = Some(node),
-            // SAFETY: R1, `ring.steal` or `inbox.take` gave us the node.
-            Some(_) => unsafe { self.inbox.push(node) },
+            Some(_) => self.inbox.push(node),
         };
         for ring in &self.rings {
             if ring.steal(&mut keep) > 0 {
                 return first;
             }
         }
-        if let Steal::One(node) = self.brood.steal() {
+        if let Steal::One(node) = self.newborns.steal() {
             return Some(node);
         }
         let mut chain = self.inbox.take();
@@ -126,6 +136,27 @@ impl Shared {
     }
 }
 
+/// The lengths of a core's queues, for dumps. An inbox is missing: only the thread that takes it
+/// can count it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct QueueLengths {
+    /// Number of processes in the LIFO slot: 0 or 1.
+    pub next: usize,
+    /// Number of newborn processes of normal priority.
+    pub newborns: usize,
+    /// Number of other processes, by priority: high, normal, low. Those that the running slice has
+    /// queued count once the slice has published them.
+    pub ready: [usize; PRIORITIES],
+}
+
+impl QueueLengths {
+    /// Returns the number of processes in all queues.
+    pub fn total(&self) -> usize {
+        self.next + self.newborns + self.ready.iter().sum::<usize>()
+    }
+}
+
 impl Default for Shared {
     fn default() -> Self {
         Self::new()
@@ -135,17 +166,81 @@ impl Default for Shared {
 /// The step that gives an overflow one owner at a time. A model can omit it and see the failure.
 pub trait Steps: Default + 'static {
     /// The owner takes the chain by one exchange, not by a load and a store, between which a thief
-    /// may take it too.
+    /// may take it too. (`false` is for models only: then a chain may have two takers.)
     const SWAPS: bool = true;
 }
 
-/// The step as shipped.
-#[derive(Debug, Default)]
-pub struct Shipped;
 impl Steps for Shipped {}
 
-/// The owner's part of the queues. Only the owner calls its methods, with the `Shared` of the same
-/// core.
+/// The queues of a core in the hands of the core that may use them: its owner, or a rescuer that
+/// has taken its private half (`kernel::custody`). It stays on that core's thread.
+#[derive(Debug)]
+pub struct Queues<'q, S: Steps = Shipped> {
+    local: &'q mut Local<S>,
+    shared: OwnShared<'q>,
+}
+
+/// The shared part of a core's queues, with the right to do what only one thread at a time may do.
+#[derive(Clone, Copy, Debug)]
+struct OwnShared<'q>(&'q Shared, PhantomData<*mut ()>);
+
+impl<'q> OwnShared<'q> {
+    #[inline(always)]
+    fn ring(self, priority: usize) -> RingOwner<'q> {
+        // SAFETY: one thread at a time has this right, the core that has the queues (`Queues::of`).
+        unsafe { self.0.rings[priority].owner() }
+    }
+
+    #[inline(always)]
+    fn newborns(self) -> DequeOwner<'q> {
+        // SAFETY: one thread at a time has this right, the core that has the queues (`Queues::of`).
+        unsafe { self.0.newborns.owner() }
+    }
+
+    /// Takes the node out of the LIFO slot, if there is one. Returns `None` if there is one and
+    /// `may` returns `false`: then it stays there.
+    #[inline(always)]
+    fn take_next_if(self, may: impl FnOnce() -> bool) -> Option<Option<HeldRunNode>> {
+        // Relaxed: only this core dereferences the pointer.
+        let Some(node) = NonNull::new(self.0.next.load(Ordering::Relaxed)) else { return Some(None) };
+        if !may() {
+            return None;
+        }
+        self.0.next.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: R1, the slot had the node, and only the core that has the queues takes it out.
+        Some(Some(unsafe { HeldRunNode::new(node) }))
+    }
+
+    /// Takes the node out of the LIFO slot, and stores `then` there, if there is one.
+    #[inline(always)]
+    fn take_next_for(self, then: *mut RunNode) -> Option<HeldRunNode> {
+        // Relaxed: only this core dereferences the pointer.
+        let node = NonNull::new(self.0.next.load(Ordering::Relaxed))?;
+        self.0.next.store(then, Ordering::Relaxed);
+        // SAFETY: R1, the slot had the node, and only the core that has the queues takes it out.
+        Some(unsafe { HeldRunNode::new(node) })
+    }
+
+    /// Takes the node out of the LIFO slot.
+    #[inline(always)]
+    fn take_next(self) -> Option<HeldRunNode> {
+        self.take_next_for(ptr::null_mut())
+    }
+
+    /// Puts a node into the LIFO slot. Returns the node that it displaces.
+    #[inline(always)]
+    fn put_next(self, node: HeldRunNode) -> Option<HeldRunNode> {
+        let node = node.into_raw().as_ptr();
+        let displaced = self.take_next_for(node);
+        if displaced.is_none() {
+            // Relaxed: only this core dereferences the pointer.
+            self.0.next.store(node, Ordering::Relaxed);
+        }
+        displaced
+    }
+}
+
+/// The owner's part of the queues, which is used through [`Queues`].
 #[derive(Debug, Default)]
 pub struct Local<S: Steps = Shipped> {
     steps: PhantomData<S>,
@@ -187,22 +282,110 @@ impl<S: Steps> Local<S> {
     pub fn of(cores: usize) -> Self {
         Self { alone: cores == 1, ..Self::default() }
     }
+}
+
+impl<'q, S: Steps> Queues<'q, S> {
+    /// Creates the queues of a core from their two parts.
+    ///
+    /// # Safety
+    /// The two parts are used with each other only, and the caller's core has them both (it is
+    /// their owner, or has taken them over) for as long as the result lives. If `local` was made
+    /// for a kernel with one core, no other thread steals from `shared`.
+    #[inline(always)]
+    pub const unsafe fn of(local: &'q mut Local<S>, shared: &'q Shared) -> Self {
+        Self { local, shared: OwnShared(shared, PhantomData) }
+    }
+
+    /// Queues a node behind those already queued. Wait-free.
+    #[inline(always)]
+    pub fn push(&mut self, node: HeldRunNode) {
+        self.local.push(self.shared, node);
+    }
+
+    /// Queues a process that this core has just woken, or started (`newborn`), in the LIFO slot: it
+    /// runs next. Wait-free.
+    #[inline(always)]
+    pub fn push_next(&mut self, node: HeldRunNode, newborn: bool) -> Queued {
+        self.local.push_next(self.shared, node, newborn)
+    }
+
+    /// Queues a process that may run on this core only.
+    #[inline(always)]
+    pub fn push_pinned(&mut self, node: HeldRunNode) {
+        self.local.push_pinned(node);
+    }
+
+    /// Ends a slice that has `left` of its budget, and makes all stealable processes that it queued
+    /// visible.
+    #[inline(always)]
+    pub fn end_slice(&mut self, left: u32) {
+        self.local.end_slice(self.shared, left);
+    }
+
+    /// Takes the next process to run. Lock-free.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Option<HeldRunNode> {
+        self.local.pop(self.shared)
+    }
+
+    /// Does the first part of [`Queues::pop`] at the end of a slice: returns the next process that
+    /// continues the current budget, and what is left of it. Returns `None`, and does nothing,
+    /// where the full [`Queues::pop`] must decide. Wait-free.
+    #[inline(always)]
+    pub fn pop_continuing(&mut self) -> Option<(HeldRunNode, u32)> {
+        self.local.pop_continuing(self.shared)
+    }
+
+    /// Returns `true` if a process that was hidden in `next` has become stealable since the last
+    /// call.
+    #[inline(always)]
+    pub fn publish_seen(&mut self) -> bool {
+        self.local.publish_seen()
+    }
+
+    /// Moves processes that other threads woke into the queues.
+    #[inline(always)]
+    pub fn drain(&mut self) {
+        self.local.drain(self.shared);
+    }
+
+    /// Takes work from another core: half of a ring, else half of its newborns, else its inbox,
+    /// else an overflow. Returns one process to run and queues the rest here. Lock-free.
+    #[inline(always)]
+    pub fn steal(&mut self, victim: &Shared) -> Option<HeldRunNode> {
+        self.local.steal(self.shared, victim)
+    }
+
+    /// Takes everything that another core has queued, behind what this core has. Returns a lower
+    /// bound of the number of processes taken. Lock-free.
+    #[inline(always)]
+    pub fn take_over(&mut self, victim: &Shared) -> usize {
+        self.local.take_over(self.shared, victim)
+    }
+
+    /// Moves hidden processes to where other cores can take them.
+    #[inline(always)]
+    pub fn hand_over(&mut self) {
+        self.local.hand_over(self.shared);
+    }
 
     /// Returns the reduction budget of the process that was taken last (F2), and `true` if it comes
     /// from the queues.
     #[inline]
     pub fn budget(&self) -> (u32, bool) {
-        self.quantum.budget()
+        self.local.quantum.budget()
     }
 
     /// Charges `reductions` for time that was worth more than the reductions spent in it
     /// (`kernel::pace`, Z1).
     pub fn charge(&mut self, reductions: u32) {
-        self.quantum.charge(reductions);
+        self.local.quantum.charge(reductions);
     }
 
     /// Returns `true` if this core has a process to run.
-    pub fn has_work(&self, shared: &Shared) -> bool {
-        self.pinned_len > 0 || shared.has_local() || self.overflow.iter().any(|chain| !chain.is_empty())
+    pub fn has_work(&self) -> bool {
+        self.local.pinned_len > 0
+            || self.shared.0.has_local()
+            || self.local.overflow.iter().any(|chain| !chain.is_empty())
     }
 }

@@ -34,20 +34,18 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use crate::config::RING;
-use crate::runq::node::RunNode;
+use crate::runq::node::{HeldRunNode, RunNode};
+use crate::shipped::Shipped;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 
 /// The step that keeps the owner and a thief from taking the same node. A model can omit it and see
 /// the failure.
-pub trait BroodModel: 'static {
+pub trait DequeModel: 'static {
     /// The owner's fence between its two steps (W2).
     const FENCES: bool = true;
 }
 
-/// The step as shipped.
-#[derive(Debug)]
-pub struct Shipped;
-impl BroodModel for Shipped {}
+impl DequeModel for Shipped {}
 
 /// A fixed-size Chase-Lev deque of newborn processes; see the module.
 #[derive(Debug)]
@@ -58,18 +56,30 @@ pub struct NewbornDeque<S = Shipped> {
     steps: PhantomData<S>,
 }
 
+/// The owner's side of a deque, which stays on the owner's thread.
+#[derive(Debug)]
+pub struct DequeOwner<'d, S = Shipped>(&'d NewbornDeque<S>, PhantomData<*mut ()>);
+
+impl<S> Clone for DequeOwner<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for DequeOwner<'_, S> {}
+
 /// The outcome of an attempt to steal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub enum Steal {
     /// The oldest node, now the thief's.
-    One(NonNull<RunNode>),
+    One(HeldRunNode),
     /// The exchange lost to another core; more nodes may be left.
     Retry,
     /// The deque was empty.
     Empty,
 }
 
-impl<S: BroodModel> NewbornDeque<S> {
+impl<S: DequeModel> NewbornDeque<S> {
     /// Creates an empty deque.
     pub fn new() -> Self {
         Self {
@@ -84,67 +94,22 @@ impl<S: BroodModel> NewbornDeque<S> {
         &self.places[position & (RING - 1)]
     }
 
-    /// Adds a node as the youngest. Returns `false` if the deque is full. Wait-free.
-    ///
-    /// # Safety
-    /// The caller is the deque's owner and has the node (R1).
-    #[inline]
-    pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
-        // Relaxed: only the owner writes `bottom`.
-        let bottom = self.bottom.load(Ordering::Relaxed);
-        // Acquire: pairs with the exchange in `steal`. Without it we could overwrite the slot
-        // before the thief has read it (W3).
-        if bottom.wrapping_sub(self.top.load(Ordering::Acquire)) >= RING {
-            return false;
-        }
-        // Relaxed: published by `bottom`.
-        self.place(bottom).store(node.as_ptr(), Ordering::Relaxed);
-        // Release: pairs with the Acquire load of `bottom` in `steal`: the thief sees the slot and
-        // the process as written.
-        self.bottom.store(bottom.wrapping_add(1), Ordering::Release);
-        true
+    /// Returns the node of a slot, if this core gets it (W1).
+    #[inline(always)]
+    fn take_claimed(&self, node: *mut RunNode) -> Option<HeldRunNode> {
+        // SAFETY: R1, W1: the deque has its nodes, and the core that moves `top` past a slot, or
+        // takes it off the bottom (W2), gets the slot's node.
+        NonNull::new(node).map(|node| unsafe { HeldRunNode::new(node) })
     }
 
-    /// Takes the youngest node. Wait-free.
+    /// Returns the owner's side.
     ///
     /// # Safety
-    /// The caller is the deque's owner.
-    #[inline]
-    pub unsafe fn pop(&self) -> Option<NonNull<RunNode>> {
-        // Relaxed, both: only the owner writes `bottom`, and `top` only moves towards it. A deque
-        // that looks empty is empty.
-        let bottom = self.bottom.load(Ordering::Relaxed);
-        if self.top.load(Ordering::Relaxed) == bottom {
-            return None;
-        }
-        let youngest = bottom.wrapping_sub(1);
-        // Relaxed: ordered by the fence.
-        self.bottom.store(youngest, Ordering::Relaxed);
-        if S::FENCES {
-            // Pairs with the fence of `steal` (W2).
-            fence(Ordering::SeqCst);
-        }
-        // Relaxed: ordered by the fence.
-        let top = self.top.load(Ordering::Relaxed);
-        let node = match youngest.wrapping_sub(top) {
-            0 => {
-                let gone = youngest.wrapping_add(1);
-                // AcqRel: in one order with the exchanges of thieves (W1).
-                let won = self.top.compare_exchange(top, gone, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-                // Relaxed: the deque is empty, and `bottom` returns to its old value.
-                self.bottom.store(bottom, Ordering::Relaxed);
-                if won { self.place(youngest).load(Ordering::Relaxed) } else { ptr::null_mut() }
-            }
-            usize::MAX => {
-                // A thief took the last node in between. Relaxed: the deque is empty, and `bottom`
-                // returns to its old value.
-                self.bottom.store(bottom, Ordering::Relaxed);
-                ptr::null_mut()
-            }
-            // Relaxed: the owner wrote the slot.
-            _ => self.place(youngest).load(Ordering::Relaxed),
-        };
-        NonNull::new(node)
+    /// The caller is the deque's owner: no other thread has an owner's side of the deque in the
+    /// meantime.
+    #[inline(always)]
+    pub const unsafe fn owner(&self) -> DequeOwner<'_, S> {
+        DequeOwner(self, PhantomData)
     }
 
     /// Takes the oldest node. Any core may call it. Wait-free.
@@ -165,7 +130,7 @@ impl<S: BroodModel> NewbornDeque<S> {
         // Release: our read of the slot comes before the owner's next write there (W3). Acquire: in
         // one order with the exchanges of other cores (W1).
         match self.top.compare_exchange(top, top.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => NonNull::new(node).map_or(Steal::Empty, Steal::One),
+            Ok(_) => self.take_claimed(node).map_or(Steal::Empty, Steal::One),
             Err(_) => Steal::Retry,
         }
     }
@@ -184,7 +149,68 @@ impl<S: BroodModel> NewbornDeque<S> {
     }
 }
 
-impl<S: BroodModel> Default for NewbornDeque<S> {
+impl<S: DequeModel> DequeOwner<'_, S> {
+    /// Adds a node as the youngest, or gives it back if the deque is full. Wait-free.
+    #[inline]
+    pub fn push(self, node: HeldRunNode) -> Result<(), HeldRunNode> {
+        let deque = self.0;
+        // Relaxed: only the owner writes `bottom`.
+        let bottom = deque.bottom.load(Ordering::Relaxed);
+        // Acquire: pairs with the exchange in `steal`. Without it we could overwrite the slot
+        // before the thief has read it (W3).
+        if bottom.wrapping_sub(deque.top.load(Ordering::Acquire)) >= RING {
+            return Err(node);
+        }
+        // Relaxed: published by `bottom`.
+        deque.place(bottom).store(node.into_raw().as_ptr(), Ordering::Relaxed);
+        // Release: pairs with the Acquire load of `bottom` in `steal`: the thief sees the slot and
+        // the process as written.
+        deque.bottom.store(bottom.wrapping_add(1), Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes the youngest node. Wait-free.
+    #[inline]
+    pub fn pop(self) -> Option<HeldRunNode> {
+        let deque = self.0;
+        // Relaxed, both: only the owner writes `bottom`, and `top` only moves towards it. A deque
+        // that looks empty is empty.
+        let bottom = deque.bottom.load(Ordering::Relaxed);
+        if deque.top.load(Ordering::Relaxed) == bottom {
+            return None;
+        }
+        let youngest = bottom.wrapping_sub(1);
+        // Relaxed: ordered by the fence.
+        deque.bottom.store(youngest, Ordering::Relaxed);
+        if S::FENCES {
+            // Pairs with the fence of `steal` (W2).
+            fence(Ordering::SeqCst);
+        }
+        // Relaxed: ordered by the fence.
+        let top = deque.top.load(Ordering::Relaxed);
+        let node = match youngest.wrapping_sub(top) {
+            0 => {
+                let gone = youngest.wrapping_add(1);
+                // AcqRel: in one order with the exchanges of thieves (W1).
+                let won = deque.top.compare_exchange(top, gone, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+                // Relaxed: the deque is empty, and `bottom` returns to its old value.
+                deque.bottom.store(bottom, Ordering::Relaxed);
+                if won { deque.place(youngest).load(Ordering::Relaxed) } else { ptr::null_mut() }
+            }
+            usize::MAX => {
+                // A thief took the last node in between. Relaxed: the deque is empty, and `bottom`
+                // returns to its old value.
+                deque.bottom.store(bottom, Ordering::Relaxed);
+                ptr::null_mut()
+            }
+            // Relaxed: the owner wrote the slot.
+            _ => deque.place(youngest).load(Ordering::Relaxed),
+        };
+        deque.take_claimed(node)
+    }
+}
+
+impl<S: DequeModel> Default for NewbornDeque<S> {
     fn default() -> Self {
         Self::new()
     }

@@ -1,12 +1,14 @@
-//! [`RunNode`]: the intrusive node of a process in a run queue.
+//! [`RunNode`]: the intrusive node of a process in a run queue, and [`HeldRunNode`]: the right to
+//! it.
 //!
-//! R1: one party at a time has a node, and only that party uses its fields. This is the process's
-//! owner before it queues the node, then the queue, then the core that popped the node. A node is
-//! in at most one queue.
+//! - **R1, one holder.** One party at a time has a node, and only that party uses its fields: the
+//!   process's owner before it queues the node, then the queue, then the core that pops it. A node
+//!   is in at most one queue. A node that is in no queue is a [`HeldRunNode`] in the hands of its
+//!   holder: queues take it and give it out by value.
 
 use core::ptr::{self, NonNull};
 
-use crate::sync::UnsafeCell;
+use crate::sync::{AtomicPtr, Ordering, PlainAtomicU32, UnsafeCell};
 
 /// The run-queue links of a process, part of its record. `repr(C)`: see `Header`.
 #[repr(C)]
@@ -33,51 +35,79 @@ impl RunNode {
     pub fn priority(&self) -> usize {
         self.priority as usize
     }
+}
 
-    /// Returns the node that follows in the list.
+/// A node that is in no queue, held by this thread (R1). Dropping it loses the process, which then
+/// never runs again.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "the process of a lost node never runs again"]
+pub struct HeldRunNode(NonNull<RunNode>);
+
+// SAFETY: R1, the node's fields are used by its holder only, and processes are Send.
+unsafe impl Send for HeldRunNode {}
+
+impl HeldRunNode {
+    /// Takes a node.
     ///
     /// # Safety
-    /// The caller has the node (R1).
-    pub(super) unsafe fn next(this: NonNull<Self>) -> *mut RunNode {
-        // SAFETY: R1, the caller has the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: R1, only the party that has the node uses its fields (this function's contract).
-        this.next.with(|next| unsafe { *next })
+    /// The caller has the node (R1), which lives for as long as it is held or queued. In a kernel's
+    /// queues it is the node of an owned process.
+    #[inline(always)]
+    pub const unsafe fn new(node: NonNull<RunNode>) -> Self {
+        Self(node)
+    }
+
+    /// Gives up the node as a pointer, from which [`HeldRunNode::new`] may take it.
+    #[inline(always)]
+    pub const fn into_raw(self) -> NonNull<RunNode> {
+        self.0
+    }
+
+    /// Returns the pointer of the node, which the caller still holds.
+    #[inline(always)]
+    pub(super) const fn as_ptr(&self) -> *mut RunNode {
+        self.0.as_ptr()
+    }
+
+    fn node(&self) -> &RunNode {
+        // SAFETY: R1, this party has the node, which lives (`new`'s contract).
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Returns the process's priority.
+    #[inline(always)]
+    pub fn priority(&self) -> usize {
+        self.node().priority()
+    }
+
+    /// Returns the node that follows in the list.
+    #[inline(always)]
+    pub(super) fn next(&self) -> *mut RunNode {
+        // SAFETY: R1, only the party that has the node uses its fields.
+        self.node().next.with(|next| unsafe { *next })
     }
 
     /// Sets the node that follows in the list.
-    ///
-    /// # Safety
-    /// The caller has the node (R1).
-    pub(super) unsafe fn set_next(this: NonNull<Self>, to: *mut RunNode) {
-        // SAFETY: R1, the caller has the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: R1, only the party that has the node uses its fields (this function's contract).
-        this.next.with_mut(|next| unsafe { *next = to });
+    #[inline(always)]
+    pub(super) fn set_next(&mut self, to: *mut RunNode) {
+        // SAFETY: R1, only the party that has the node uses its fields.
+        self.node().next.with_mut(|next| unsafe { *next = to });
     }
 
     /// Returns the last node and the length of the chain that this node heads.
-    ///
-    /// # Safety
-    /// The caller has the node (R1).
-    pub(super) unsafe fn chain(this: NonNull<Self>) -> (*mut RunNode, u32) {
-        // SAFETY: R1, the caller has the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: R1, only the party that has the node uses its fields (this function's contract).
-        (this.tail.with(|tail| unsafe { *tail }), this.len.with(|len| unsafe { *len }))
+    fn chain(&self) -> (*mut RunNode, u32) {
+        // SAFETY: R1, only the party that has the node uses its fields.
+        let tail = self.node().tail.with(|tail| unsafe { *tail });
+        // SAFETY: R1, only the party that has the node uses its fields.
+        (tail, self.node().len.with(|len| unsafe { *len }))
     }
 
     /// Stores the last node and the length of the chain that this node heads.
-    ///
-    /// # Safety
-    /// The caller has the node (R1).
-    pub(super) unsafe fn set_chain(this: NonNull<Self>, tail: *mut RunNode, len: u32) {
-        // SAFETY: R1, the caller has the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: R1, only the party that has the node uses its fields (this function's contract).
-        this.tail.with_mut(|place| unsafe { *place = tail });
-        // SAFETY: R1, only the party that has the node uses its fields (this function's contract).
-        this.len.with_mut(|place| unsafe { *place = len });
+    fn set_chain(&mut self, tail: *mut RunNode, len: u32) {
+        // SAFETY: R1, only the party that has the node uses its fields.
+        self.node().tail.with_mut(|place| unsafe { *place = tail });
+        // SAFETY: R1, only the party that has the node uses its fields.
+        self.node().len.with_mut(|place| unsafe { *place = len });
     }
 }
 
@@ -108,27 +138,41 @@ impl RunList {
         self.len == 0
     }
 
-    /// Appends a node.
-    ///
-    /// # Safety
-    /// The caller has the node (R1).
-    pub unsafe fn push(&mut self, node: NonNull<RunNode>) {
-        // SAFETY: R1, the caller has the node (this function's contract).
-        unsafe { RunNode::set_next(node, ptr::null_mut()) };
+    /// Puts `first` behind the last node.
+    #[inline(always)]
+    fn link(&mut self, first: *mut RunNode) {
         match NonNull::new(self.tail) {
-            None => self.head = node.as_ptr(),
+            None => self.head = first,
             // SAFETY: R1, the chain has its nodes, and `tail` is one of them.
-            Some(tail) => unsafe { RunNode::set_next(tail, node.as_ptr()) },
+            Some(tail) => unsafe { HeldRunNode::new(tail) }.set_next(first),
         }
-        self.tail = node.as_ptr();
+    }
+
+    /// Appends a node.
+    pub fn push(&mut self, mut node: HeldRunNode) {
+        node.set_next(ptr::null_mut());
+        let node = node.into_raw().as_ptr();
+        self.link(node);
+        self.tail = node;
+        self.len += 1;
+    }
+
+    /// Puts a node in front of the others.
+    pub(super) fn push_front(&mut self, mut node: HeldRunNode) {
+        node.set_next(self.head);
+        let node = node.into_raw().as_ptr();
+        if self.head.is_null() {
+            self.tail = node;
+        }
+        self.head = node;
         self.len += 1;
     }
 
     /// Takes the first node.
-    pub fn pop(&mut self) -> Option<NonNull<RunNode>> {
-        let node = NonNull::new(self.head)?;
-        // SAFETY: R1, the chain has its nodes, and `head` is one of them.
-        self.head = unsafe { RunNode::next(node) };
+    pub fn pop(&mut self) -> Option<HeldRunNode> {
+        // SAFETY: R1, the chain has its nodes, and `head`, which leaves it here, is one of them.
+        let node = unsafe { HeldRunNode::new(NonNull::new(self.head)?) };
+        self.head = node.next();
         if self.head.is_null() {
             self.tail = ptr::null_mut();
         }
@@ -138,40 +182,10 @@ impl RunList {
 
     /// Appends all nodes of `other`. O(1).
     pub fn append(&mut self, other: Self) {
-        match NonNull::new(self.tail) {
-            None => *self = other,
-            Some(_) if other.head.is_null() => {}
-            Some(tail) => {
-                // SAFETY: R1, the chain has its nodes, and `tail` is one of them.
-                unsafe { RunNode::set_next(tail, other.head) };
-                self.tail = other.tail;
-                self.len += other.len;
-            }
-        }
-    }
-
-    /// Returns the chain as one pointer: the first node stores the last node and the length.
-    pub(super) fn into_raw(self) -> *mut RunNode {
-        if let Some(head) = NonNull::new(self.head) {
-            // SAFETY: R1, the chain has its nodes, and `head` is one of them.
-            unsafe { RunNode::set_chain(head, self.tail, self.len) };
-        }
-        self.head
-    }
-
-    /// Restores a chain from its first node.
-    ///
-    /// # Safety
-    /// `head` is null or came from `into_raw`, and is used once.
-    pub(super) unsafe fn from_raw(head: *mut RunNode) -> Self {
-        match NonNull::new(head) {
-            None => Self::new(),
-            Some(node) => {
-                // SAFETY: R1, the caller took the chain's nodes with `head` (this function's
-                // contract).
-                let (tail, len) = unsafe { RunNode::chain(node) };
-                Self { head, tail, len }
-            }
+        if !other.head.is_null() {
+            self.link(other.head);
+            self.tail = other.tail;
+            self.len += other.len;
         }
     }
 }
@@ -179,5 +193,65 @@ impl RunList {
 impl Default for RunList {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A place for one chain of nodes, which any core may take. The first node stores the last node and
+/// the length, so the chain is one pointer.
+#[derive(Debug)]
+pub(super) struct PublishedList {
+    head: AtomicPtr<RunNode>,
+    /// The length of the chain that was put there last, for dumps.
+    len: PlainAtomicU32,
+}
+
+impl PublishedList {
+    /// Creates an empty place.
+    pub(super) fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()), len: PlainAtomicU32::new(0) }
+    }
+
+    /// Returns the length of the chain. A hint.
+    pub(super) fn len(&self) -> usize {
+        // Relaxed: a hint, as of the last `put`; a thief takes the chain whole.
+        if self.is_empty() { 0 } else { self.len.load(Ordering::Relaxed) as usize }
+    }
+
+    /// Returns `true` if there is no chain. A hint, except that only the owner puts a chain there.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        // Relaxed: the value is only compared.
+        self.head.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the chain, or an empty one if another core took it. `swaps` is `false` only in a model
+    /// that shows why the exchange is needed.
+    #[inline(always)]
+    pub(super) fn take(&self, swaps: bool) -> RunList {
+        // Acquire: pairs with the Release store in `put`.
+        let head = if swaps {
+            self.head.swap(ptr::null_mut(), Ordering::Acquire)
+        } else {
+            let head = self.head.load(Ordering::Acquire);
+            self.head.store(ptr::null_mut(), Ordering::Relaxed);
+            head
+        };
+        let Some(first) = NonNull::new(head) else { return RunList::new() };
+        // SAFETY: R1, `put` stored the pointer, and the swap gives the chain to one taker only.
+        let first = unsafe { HeldRunNode::new(first) };
+        let (tail, len) = first.chain();
+        RunList { head: first.into_raw().as_ptr(), tail, len }
+    }
+
+    /// Puts a chain there. Only the owner, which has taken out what was there.
+    pub(super) fn put(&self, chain: RunList) {
+        if let Some(head) = NonNull::new(chain.head) {
+            // SAFETY: R1, the chain has its nodes, and `head` is one of them.
+            unsafe { HeldRunNode::new(head) }.set_chain(chain.tail, chain.len);
+        }
+        // Relaxed: a hint.
+        self.len.store(chain.len, Ordering::Relaxed);
+        // Release: pairs with the Acquire swap of a taker, which sees the whole chain.
+        self.head.store(chain.head, Ordering::Release);
     }
 }

@@ -1,28 +1,24 @@
 //! The choice of the next process to run (F1 to F3).
 
-use core::ptr::{self, NonNull};
+use core::mem::take;
 
 use crate::config::RING;
 use crate::runq::newborn_deque::Steal;
-use crate::runq::node::{RunList, RunNode};
-use crate::runq::{Local, NORMAL, PRIORITIES, Shared, Steps};
-use crate::sync::Ordering;
+use crate::runq::node::{HeldRunNode, RunList};
+use crate::runq::{Local, NORMAL, OwnShared, PRIORITIES, Steps};
 
 impl<S: Steps> Local<S> {
     /// Takes the next process to run. Lock-free.
     #[inline]
-    pub fn pop(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+    pub(super) fn pop(&mut self, shared: OwnShared<'_>) -> Option<HeldRunNode> {
         self.tick = self.tick.wrapping_add(1);
         if self.tick.is_multiple_of(32) {
             self.drain(shared);
         }
-        let next = NonNull::new(shared.next.load(Ordering::Relaxed));
-        if next.is_some() {
-            shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-            if self.quantum.lasts() && self.try_ping_pong(shared) {
-                self.quantum.go_on();
-                return next;
-            }
+        let next = shared.take_next();
+        if next.is_some() && self.quantum.lasts() && self.try_ping_pong(shared) {
+            self.quantum.go_on();
+            return next;
         }
         self.pop_after_newborns(shared, next)
     }
@@ -31,20 +27,14 @@ impl<S: Steps> Local<S> {
     /// continues the current budget, and what is left of it. Returns `None`, and does nothing,
     /// where the full [`Local::pop`] must decide. Wait-free.
     #[inline(always)]
-    pub fn pop_continuing(&mut self, shared: &Shared) -> Option<(NonNull<RunNode>, u32)> {
+    pub(super) fn pop_continuing(&mut self, shared: OwnShared<'_>) -> Option<(HeldRunNode, u32)> {
         let tick = self.tick.wrapping_add(1);
         if tick.is_multiple_of(32) || self.became_stealable || !self.quantum.lasts() {
             return None;
         }
-        // Relaxed: only this core looks behind the pointer.
-        let node = match NonNull::new(shared.next.load(Ordering::Relaxed)) {
-            Some(next) if self.quantum.in_ping_pong() => {
-                shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-                next
-            }
-            Some(_) => return None,
-            // SAFETY: the caller is the owner of the deque, as in `pop`.
-            None => unsafe { shared.brood.pop() }?,
+        let node = match shared.take_next_if(|| self.quantum.in_ping_pong())? {
+            Some(next) => next,
+            None => shared.newborns().pop()?,
         };
         self.tick = tick;
         self.quantum.go_on();
@@ -52,24 +42,22 @@ impl<S: Steps> Local<S> {
     }
 
     /// Takes the next process when the one from `next` has no turn left: it goes behind the queues.
-    fn pop_after_newborns(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
+    fn pop_after_newborns(&mut self, shared: OwnShared<'_>, next: Option<HeldRunNode>) -> Option<HeldRunNode> {
         let lasts = self.quantum.lasts();
         if !lasts {
             self.demote_newborns(shared);
         }
         if let Some(node) = next {
-            // SAFETY: R1, the node was in `next`, which is this core's.
-            unsafe { self.push(shared, node) };
+            self.push(shared, node);
             self.became_stealable = self.pinned_len > 0;
         }
-        // SAFETY: the caller is the deque's owner, as for every method of `Local`.
-        if lasts && let Some(node) = unsafe { shared.brood.pop() } {
+        if lasts && let Some(node) = shared.newborns().pop() {
             self.quantum.go_on();
             return Some(node);
         }
         self.quantum.begin();
         self.pop_queued(shared).or_else(|| {
-            if shared.inbox.is_empty() && shared.pinned.is_empty() {
+            if shared.0.inbox.is_empty() && shared.0.pinned.is_empty() {
                 // Then there is nothing to drain, and a second look finds what the first has found.
                 return None;
             }
@@ -81,12 +69,12 @@ impl<S: Steps> Local<S> {
     /// Returns `true` if a process that was hidden in `next` has become stealable since the last
     /// call.
     #[inline]
-    pub fn publish_seen(&mut self) -> bool {
-        core::mem::take(&mut self.became_stealable)
+    pub(super) fn publish_seen(&mut self) -> bool {
+        take(&mut self.became_stealable)
     }
 
     #[inline]
-    fn try_ping_pong(&mut self, shared: &Shared) -> bool {
+    fn try_ping_pong(&mut self, shared: OwnShared<'_>) -> bool {
         if self.quantum.in_ping_pong() {
             return true;
         }
@@ -94,17 +82,16 @@ impl<S: Steps> Local<S> {
         // has an inbox (F3).
         // Newborns come before any queued process, for a whole quantum.
         let waits = !self.next_is_newborn
-            && shared.brood.is_empty()
+            && shared.0.newborns.is_empty()
             && (0..PRIORITIES - 1).any(|priority| self.waits(shared, priority));
         self.quantum.start_ping_pong(waits)
     }
 
     /// Moves the newborns that are left behind the queues (F2).
-    fn demote_newborns(&mut self, shared: &Shared) {
+    fn demote_newborns(&mut self, shared: OwnShared<'_>) {
         loop {
-            match shared.brood.steal() {
-                // SAFETY: R1, `steal` gave us the node.
-                Steal::One(node) => unsafe { self.push(shared, node) },
+            match shared.0.newborns.steal() {
+                Steal::One(node) => self.push(shared, node),
                 // A thief got the node. Only this core adds nodes, so the number of nodes bounds
                 // the loop.
                 Steal::Retry => {}
@@ -114,13 +101,13 @@ impl<S: Steps> Local<S> {
     }
 
     #[inline]
-    fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+    fn pop_queued(&mut self, shared: OwnShared<'_>) -> Option<HeldRunNode> {
         if self.mixed { self.pop_mixed(shared) } else { self.pop_at(shared, NORMAL) }
     }
 
     /// Does the same as [`Local::pop_queued`] when processes of high or low priority may be queued.
     #[inline(never)]
-    fn pop_mixed(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+    fn pop_mixed(&mut self, shared: OwnShared<'_>) -> Option<HeldRunNode> {
         self.picks = self.picks.wrapping_add(1);
         let order: [usize; PRIORITIES] = match self.picks {
             picks if picks.is_multiple_of(64) => [2, 0, 1],
@@ -132,7 +119,7 @@ impl<S: Steps> Local<S> {
         found
     }
 
-    fn pop_at(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
+    fn pop_at(&mut self, shared: OwnShared<'_>, priority: usize) -> Option<HeldRunNode> {
         if self.pinned_len > 0 && !self.pinned[priority].is_empty() {
             let turn = &mut self.pinned_turn[priority];
             *turn = !*turn;
@@ -140,44 +127,34 @@ impl<S: Steps> Local<S> {
                 return self.pop_pinned(priority);
             }
         }
-        let ring = &shared.rings[priority];
-        // SAFETY: the caller is the ring's owner, and if this is the only core, no thread calls
-        // `steal`.
-        let first = if self.alone { unsafe { ring.pop_single_core() } } else { unsafe { ring.pop() } };
+        let ring = shared.ring(priority);
+        // SAFETY: `alone`: this is the only core, so no thread steals (`Queues::of`).
+        let first = if self.alone { unsafe { ring.pop_single_core() } } else { ring.pop() };
         if first.is_some() {
             return first;
         }
-        // Relaxed: only the owner makes it non-null.
-        if self.overflow[priority].is_empty() && shared.overflow[priority].load(Ordering::Relaxed).is_null() {
+        if self.overflow[priority].is_empty() && shared.0.overflow[priority].is_empty() {
             return if self.pinned_len == 0 { None } else { self.pop_pinned(priority) };
         }
         self.refill(shared, priority).or_else(|| self.pop_pinned(priority))
     }
 
-    fn pop_pinned(&mut self, priority: usize) -> Option<NonNull<RunNode>> {
+    fn pop_pinned(&mut self, priority: usize) -> Option<HeldRunNode> {
         let node = self.pinned[priority].pop()?;
         self.pinned_len -= 1;
         Some(node)
     }
 
     #[inline(never)]
-    fn refill(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
-        let place = &shared.overflow[priority];
-        let mut chain = RunList::new();
-        if !place.load(Ordering::Relaxed).is_null() {
-            chain = Self::take_out(place);
-        }
-        chain.append(core::mem::take(&mut self.overflow[priority]));
+    fn refill(&mut self, shared: OwnShared<'_>, priority: usize) -> Option<HeldRunNode> {
+        let place = &shared.0.overflow[priority];
+        let mut chain = if place.is_empty() { RunList::new() } else { place.take(S::SWAPS) };
+        chain.append(take(&mut self.overflow[priority]));
         let first = chain.pop()?;
         for _ in 0..RING / 2 {
             let Some(node) = chain.pop() else { break };
-            // SAFETY: R1, the caller is the ring's owner, and the node came from its chain.
-            if !unsafe { shared.rings[priority].push(node) } {
-                let mut back = RunList::new();
-                // SAFETY: R1, the node came from our chain and is in no ring.
-                unsafe { back.push(node) };
-                back.append(chain);
-                chain = back;
+            if let Err(node) = shared.ring(priority).push(node) {
+                chain.push_front(node);
                 break;
             }
         }
@@ -187,25 +164,22 @@ impl<S: Steps> Local<S> {
     }
 
     /// Moves processes that other threads woke into the queues.
-    pub fn drain(&mut self, shared: &Shared) {
-        let mut chain = shared.inbox.take();
+    pub(super) fn drain(&mut self, shared: OwnShared<'_>) {
+        let mut chain = shared.0.inbox.take();
         while let Some(node) = chain.pop() {
-            // SAFETY: R1, this core took the node from the inbox.
-            unsafe { self.push(shared, node) };
+            self.push(shared, node);
         }
-        let mut chain = shared.pinned.take();
+        let mut chain = shared.0.pinned.take();
         while let Some(node) = chain.pop() {
-            // SAFETY: R1, this core took the node from its pinned inbox.
-            unsafe { self.push_pinned(node) };
+            self.push_pinned(node);
         }
     }
 
     /// Returns `true` if a process of this priority is queued, newborns and inboxes aside.
-    fn waits(&self, shared: &Shared, priority: usize) -> bool {
-        // Relaxed: only the owner makes it non-null.
-        !shared.rings[priority].is_empty()
+    fn waits(&self, shared: OwnShared<'_>, priority: usize) -> bool {
+        !shared.0.rings[priority].is_empty()
             || !self.overflow[priority].is_empty()
-            || !shared.overflow[priority].load(Ordering::Relaxed).is_null()
+            || !shared.0.overflow[priority].is_empty()
             || !self.pinned[priority].is_empty()
     }
 }
@@ -214,44 +188,46 @@ impl<S: Steps> Local<S> {
 mod tests {
     use super::*;
     use crate::config::SLICE;
-    use crate::runq::Shipped;
+    use crate::runq::node::RunNode;
+    use crate::runq::{Queues, Shared};
+    use crate::shipped::Shipped;
     use alloc::vec::Vec;
+    use core::ptr::NonNull;
 
     const NODES: usize = 48;
 
     /// A core's queues and all the nodes that may be in them.
-    struct Queues {
+    struct Core {
         shared: Shared,
         local: Local<Shipped>,
         nodes: Vec<RunNode>,
     }
 
-    impl Queues {
+    impl Core {
         fn new(cores: usize) -> Self {
             let nodes = (0..NODES).map(|number| RunNode::new(if number % 16 == 15 { 0 } else { 1 })).collect();
             Self { shared: Shared::new(), local: Local::of(cores), nodes }
         }
 
-        fn node(&self, number: usize) -> NonNull<RunNode> {
-            NonNull::from(&self.nodes[number])
+        fn number(&self, node: HeldRunNode) -> usize {
+            let node = node.into_raw();
+            (0..NODES).find(|number| NonNull::from(&self.nodes[*number]) == node).expect("one of the nodes")
         }
 
-        fn number(&self, node: NonNull<RunNode>) -> usize {
-            (0..NODES).find(|number| self.node(*number) == node).expect("one of the nodes")
+        fn queues(&mut self) -> Queues<'_> {
+            // SAFETY: this thread is the core that the two parts belong to.
+            unsafe { Queues::of(&mut self.local, &self.shared) }
         }
 
         /// Queues a node that is in no queue.
         fn push(&mut self, number: usize, how: u64) {
-            let node = self.node(number);
+            // SAFETY: the node is in no queue, and lives as long as the queues.
+            let node = unsafe { HeldRunNode::new(NonNull::from(&self.nodes[number])) };
             match how {
-                // SAFETY: the node is in no queue, and this thread is the core.
-                0..8 => _ = unsafe { self.local.push_next(&self.shared, node, how < 3) },
-                // SAFETY: the node is in no queue, and this thread is the core.
-                8..10 => unsafe { self.local.push(&self.shared, node) },
-                // SAFETY: the node is in no queue, and this thread is the core.
-                10 => unsafe { self.local.push_pinned(node) },
-                // SAFETY: the node is in no queue, and this thread is the core.
-                _ => unsafe { self.shared.inbox.push(node) },
+                0..8 => _ = self.queues().push_next(node, how < 3),
+                8..10 => self.queues().push(node),
+                10 => self.queues().push_pinned(node),
+                _ => self.shared.inbox.push(node),
             }
         }
     }
@@ -269,7 +245,7 @@ mod tests {
         };
         let mut short_ways = 0;
         for cores in [1, 2] {
-            let (mut long, mut short) = (Queues::new(cores), Queues::new(cores));
+            let (mut long, mut short) = (Core::new(cores), Core::new(cores));
             let mut free: Vec<usize> = (0..NODES).collect();
             for _ in 0..100_000 {
                 for _ in 0..random(4) {
@@ -282,25 +258,25 @@ mod tests {
                     short.push(number, how);
                 }
                 let left = random(u64::from(SLICE)) as u32;
-                long.local.end_slice(&long.shared, left);
-                short.local.end_slice(&short.shared, left);
-                let expected = long.local.pop(&long.shared).map(|node| long.number(node));
-                let shown = long.local.publish_seen();
-                let found = match short.local.pop_continuing(&short.shared) {
+                long.queues().end_slice(left);
+                short.queues().end_slice(left);
+                let expected = long.queues().pop().map(|node| long.number(node));
+                let shown = long.queues().publish_seen();
+                let found = match short.queues().pop_continuing() {
                     Some((node, budget)) => {
                         short_ways += 1;
-                        assert_eq!((budget, false), long.local.budget());
+                        assert_eq!((budget, false), long.queues().budget());
                         assert!(!shown, "the core would have told the others");
                         Some(node)
                     }
                     None => {
-                        let node = short.local.pop(&short.shared);
-                        assert_eq!(short.local.publish_seen(), shown);
+                        let node = short.queues().pop();
+                        assert_eq!(short.queues().publish_seen(), shown);
                         node
                     }
                 };
                 let found = found.map(|node| short.number(node));
-                assert_eq!((found, short.local.budget()), (expected, long.local.budget()));
+                assert_eq!((found, short.queues().budget()), (expected, long.queues().budget()));
                 free.extend(found);
             }
         }

@@ -18,10 +18,11 @@
 //! it copies makes the ring smaller, and has no other effect.
 
 use alloc::boxed::Box;
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use crate::config::RING;
-use crate::runq::node::RunNode;
+use crate::runq::node::{HeldRunNode, RunNode};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// A position in the ring, half a word.
@@ -39,6 +40,10 @@ pub struct Ring {
     tail: AtomicUsize,
     places: Box<[AtomicPtr<RunNode>; RING]>,
 }
+
+/// The owner's side of a ring, which stays on the owner's thread.
+#[derive(Clone, Copy, Debug)]
+pub struct RingOwner<'r>(&'r Ring, PhantomData<*mut ()>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct RingIndices {
@@ -70,68 +75,28 @@ impl Ring {
         &self.places[position as usize & (RING - 1)]
     }
 
-    /// Appends a node. Returns `false` if the ring is full. Wait-free.
-    ///
-    /// # Safety
-    /// The caller is the ring's owner and has the node (R1).
-    pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
-        // Acquire: pairs with the exchange that ends a steal. Without it we could overwrite slots
-        // that the thief still reads.
-        let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
-        // Relaxed: only the owner writes the tail.
-        let tail = self.tail.load(Ordering::Relaxed) as Position;
-        if tail.wrapping_sub(head.steal) as usize >= RING {
-            return false;
-        }
-        // Relaxed: published by the tail.
-        self.place(tail).store(node.as_ptr(), Ordering::Relaxed);
-        // Release: pairs with the Acquire load of the tail in `steal`: the thief sees the slot and
-        // the process as written.
-        self.tail.store(tail.wrapping_add(1) as usize, Ordering::Release);
-        true
+    /// Returns the node of a slot that this core has just claimed, by a change of the head.
+    #[inline(always)]
+    fn take_claimed(&self, position: Position) -> Option<HeldRunNode> {
+        // Relaxed: the owner wrote the slot, or the thief has acquired the tail.
+        let node = NonNull::new(self.place(position).load(Ordering::Relaxed))?;
+        // SAFETY: R1, the ring has its nodes. The core whose change of the head takes a slot out of
+        // the queued ones gets the slot's node, and the owner writes there only after that.
+        Some(unsafe { HeldRunNode::new(node) })
     }
 
-    /// Takes the first node. Lock-free.
+    /// Returns the owner's side.
     ///
     /// # Safety
-    /// The caller is the ring's owner.
-    pub unsafe fn pop(&self) -> Option<NonNull<RunNode>> {
-        let mut word = self.head.load(Ordering::Acquire);
-        let tail = self.tail.load(Ordering::Relaxed) as Position;
-        loop {
-            let head = RingIndices::unpack(word);
-            if head.real == tail {
-                return None;
-            }
-            let real = head.real.wrapping_add(1);
-            let steal = if head.steal == head.real { real } else { head.steal };
-            let next = RingIndices { steal, real }.pack();
-            // AcqRel: orders our claim with the thieves' claims.
-            match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return NonNull::new(self.place(head.real).load(Ordering::Relaxed)),
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Takes the first node of a ring from which no core steals. Wait-free.
-    ///
-    /// # Safety
-    /// The caller is the ring's owner, and no thread calls [`Ring::steal`] at the same time.
-    #[inline]
-    pub unsafe fn pop_single_core(&self) -> Option<NonNull<RunNode>> {
-        // Relaxed throughout: no other thread writes these words.
-        let real = RingIndices::unpack(self.head.load(Ordering::Relaxed)).real;
-        if real == self.tail.load(Ordering::Relaxed) as Position {
-            return None;
-        }
-        let next = real.wrapping_add(1);
-        self.head.store(RingIndices { steal: next, real: next }.pack(), Ordering::Relaxed);
-        NonNull::new(self.place(real).load(Ordering::Relaxed))
+    /// The caller is the ring's owner: no other thread has an owner's side of the ring in the
+    /// meantime.
+    #[inline(always)]
+    pub const unsafe fn owner(&self) -> RingOwner<'_> {
+        RingOwner(self, PhantomData)
     }
 
     /// Takes the older half, calls `take` for each node, and returns their number. Lock-free.
-    pub fn steal(&self, mut take: impl FnMut(NonNull<RunNode>)) -> usize {
+    pub fn steal(&self, mut take: impl FnMut(HeldRunNode)) -> usize {
         let mut word = self.head.load(Ordering::Acquire);
         let (first, count) = loop {
             let head = RingIndices::unpack(word);
@@ -152,9 +117,7 @@ impl Ring {
             }
         };
         for i in 0..count {
-            // Relaxed: `tail` was acquired, and the slots are ours until `steal` moves.
-            let node = self.place(first.wrapping_add(i)).load(Ordering::Relaxed);
-            take(NonNull::new(node).expect("a queued slot holds a node"));
+            take(self.take_claimed(first.wrapping_add(i)).expect("a queued slot holds a node"));
         }
         let mut word = self.head.load(Ordering::Acquire);
         loop {
@@ -169,11 +132,79 @@ impl Ring {
         }
     }
 
+    /// Returns the number of nodes. Only a hint.
+    pub fn len(&self) -> usize {
+        let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
+        let len = (self.tail.load(Ordering::Acquire) as Position).wrapping_sub(head.real);
+        // The two are of different moments: the owner and thieves may have moved both.
+        (len as usize).min(RING)
+    }
+
     /// Returns `true` if the ring is empty. Only a hint, unless the fences of the park protocol
     /// surround it.
     pub fn is_empty(&self) -> bool {
         let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
         head.real == self.tail.load(Ordering::Acquire) as Position
+    }
+}
+
+impl RingOwner<'_> {
+    /// Appends a node, or gives it back if the ring is full. Wait-free.
+    #[inline(always)]
+    pub fn push(self, node: HeldRunNode) -> Result<(), HeldRunNode> {
+        let ring = self.0;
+        // Acquire: pairs with the exchange that ends a steal. Without it we could overwrite slots
+        // that the thief still reads.
+        let head = RingIndices::unpack(ring.head.load(Ordering::Acquire));
+        // Relaxed: only the owner writes the tail.
+        let tail = ring.tail.load(Ordering::Relaxed) as Position;
+        if tail.wrapping_sub(head.steal) as usize >= RING {
+            return Err(node);
+        }
+        // Relaxed: published by the tail.
+        ring.place(tail).store(node.into_raw().as_ptr(), Ordering::Relaxed);
+        // Release: pairs with the Acquire load of the tail in `steal`: the thief sees the slot and
+        // the process as written.
+        ring.tail.store(tail.wrapping_add(1) as usize, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes the first node. Lock-free.
+    pub fn pop(self) -> Option<HeldRunNode> {
+        let ring = self.0;
+        let mut word = ring.head.load(Ordering::Acquire);
+        let tail = ring.tail.load(Ordering::Relaxed) as Position;
+        loop {
+            let head = RingIndices::unpack(word);
+            if head.real == tail {
+                return None;
+            }
+            let real = head.real.wrapping_add(1);
+            let steal = if head.steal == head.real { real } else { head.steal };
+            let next = RingIndices { steal, real }.pack();
+            // AcqRel: orders our claim with the thieves' claims.
+            match ring.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return ring.take_claimed(head.real),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the first node of a ring from which no core steals. Wait-free.
+    ///
+    /// # Safety
+    /// No thread calls [`Ring::steal`] at the same time.
+    #[inline]
+    pub unsafe fn pop_single_core(self) -> Option<HeldRunNode> {
+        let ring = self.0;
+        // Relaxed throughout: no other thread writes these words.
+        let real = RingIndices::unpack(ring.head.load(Ordering::Relaxed)).real;
+        if real == ring.tail.load(Ordering::Relaxed) as Position {
+            return None;
+        }
+        let next = real.wrapping_add(1);
+        ring.head.store(RingIndices { steal: next, real: next }.pack(), Ordering::Relaxed);
+        ring.take_claimed(real)
     }
 }
 

@@ -6,23 +6,21 @@
 
 use alloc::sync::Arc;
 use core::fmt;
-use core::ptr::NonNull;
 
 use crate::config::SLICE;
 use crate::kernel::Kernel;
 use crate::kernel::core_local::CoreLocal;
-use crate::kernel::current::CurrentGuard;
 use crate::kernel::handle;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::slice::Slice;
+use crate::kernel::slice::{Slice, Turns};
 use crate::memory::pool::BATCH;
-use crate::mutation::Mutation;
+use crate::mutation::mutant;
 use crate::ops::exit::terminate;
-use crate::process::header::Header;
-use crate::process::timer_record::TimerHead;
+use crate::ops::timer_outcome;
+use crate::process::owned::Owned;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
-use crate::runq::node::RunNode;
+use crate::runq::node::HeldRunNode;
 use crate::sched::stall::StallDetector;
 use crate::sched::turn::{TurnOutcome, turn};
 use crate::sync::{Cell, spin_loop};
@@ -36,6 +34,14 @@ const FIRES_A_PIN: usize = 1024;
 
 /// The number of batches of dead processes flushed before the epoch is advanced, which allocates.
 const BATCHES_AN_EPOCH: u32 = 4;
+
+/// Returns the process whose node was taken out of a run queue.
+#[inline(always)]
+fn taken_out<'a>(_kernel_cx: &KernelCx<'a>, node: HeldRunNode) -> Owned<'a> {
+    // SAFETY: a kernel queues only nodes of owned processes. The process dies on this core at the
+    // earliest, and then its memory is retired: the guard, which lasts for `'a`, keeps it.
+    unsafe { Owned::from_run_node(node) }
+}
 
 /// What [`Core::run`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +72,7 @@ pub struct Core {
     /// `true` if a producer relies on this core to find work on other cores (`idle`, I4).
     must_rewake: Cell<bool>,
     /// What this core knows of the other cores.
-    lookout: StallDetector,
+    detector: StallDetector,
     /// `true` if the core has run no slice since it was idle.
     rested: Cell<bool>,
 }
@@ -85,13 +91,9 @@ impl Core {
     /// owner.
     pub fn new(handle: Arc<handle::Kernel>, id: usize) -> Self {
         let kernel = handle.inner().clone();
-        assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
-        assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // SAFETY: `claim` makes this the only `CoreLocal` of the core, and the core holds the
-        // kernel.
-        let local = unsafe { CoreLocal::new(id, &kernel, seed, &kernel.options.limits, kernel.depot.clone()) };
-        let lookout = StallDetector::new(kernel.cores(), kernel.world().rescues_after());
+        let local = CoreLocal::new(id, kernel.clone(), seed);
+        let detector = StallDetector::new(kernel.cores(), kernel.world().rescues_after());
         let participant = kernel.register();
         Self {
             kernel,
@@ -103,7 +105,7 @@ impl Core {
             batches: 0,
             seen: Cell::new(false),
             must_rewake: Cell::new(false),
-            lookout,
+            detector,
             rested: Cell::new(true),
         }
     }
@@ -172,31 +174,29 @@ impl Core {
     /// Runs several slices under one guard. Returns `false` if there was nothing to do.
     fn run_pinned(&mut self, left: &mut u32) -> bool {
         let guard = self.participant.pin();
-        let kernel_cx = self.kernel.kernel_cx(&guard, Some(&self.local));
+        // SAFETY: the core's participant is of its kernel's domain (`new`).
+        let kernel_cx = unsafe { self.kernel.kernel_cx_unchecked(&guard, Some(&self.local)) };
         let fired_all = self.tick(&kernel_cx);
         self.local.flush_wakes(&self.kernel);
         let mut may = SLICES_A_PIN.min(*left);
         if may == 0 {
             return true;
         }
-        if self.lookout.is_due(self.local.pace.last()) {
-            let _found = self.lookout.look(self.local.pace.last(), &kernel_cx, &self.local);
+        if self.detector.is_due(self.local.pace.last()) {
+            let _found = self.detector.look(self.local.pace.last(), &kernel_cx, &self.local);
         }
-        let Some(first) = self.next() else { return !fired_all };
+        let Some(first) = self.next(&kernel_cx) else { return !fired_all };
         self.begins();
-        // SAFETY: P1, the process was popped from the run queues, so we own it. The guard keeps it
-        // while the slice has it.
-        let slice = Slice::new(kernel_cx, &self.local, unsafe { first.as_ref() });
-        self.grant(&slice);
-        let noted = CurrentGuard::of(&slice, &self.kernel);
-        let mut process = Some(first);
-        while let Some(first) = process {
-            let before = may;
-            // SAFETY: P1, the process was popped, so we own it, and the slice is turned to it.
-            process = unsafe { self.run_contained(&slice, first, &mut may) };
-            *left -= before - may;
-        }
-        drop(noted);
+        let turns = Turns::new(kernel_cx, &self.local, first.process());
+        self.grant(&turns);
+        turns.run_as_current(&self.kernel, || {
+            let mut process = Some(first);
+            while let Some(first) = process {
+                let before = may;
+                process = self.run_contained(&turns, first, &mut may);
+                *left -= before - may;
+            }
+        });
         may == 0 || self.local.pace.is_late()
     }
 
@@ -205,7 +205,7 @@ impl Core {
     #[inline]
     fn begins(&self) {
         if self.rested.replace(false)
-            && self.lookout.is_on()
+            && self.detector.is_on()
             && let Some(core) = self.kernel.idle.begins(self.local.id())
         {
             self.kernel.world().wake(core);
@@ -218,34 +218,21 @@ impl Core {
     ///
     /// Whether all slices ran, or one panicked, is observed here and not taken from the platform. A
     /// platform that runs the closure twice or never does no more harm than to lose the process.
-    ///
-    /// # Safety
-    /// The caller owns `process` (P1), and the slice is turned to it.
-    unsafe fn run_contained(
-        &self,
-        slice: &Slice<'_>,
-        process: NonNull<Header>,
-        may: &mut u32,
-    ) -> Option<NonNull<Header>> {
-        let mut running = process;
-        let (mut began, mut ended) = (false, false);
+    fn run_contained<'a>(&'a self, turns: &Turns<'a>, process: Owned<'a>, may: &mut u32) -> Option<Owned<'a>> {
+        let mut first = Some(process);
+        let mut ended = false;
         let contained = self.kernel.world().catch_panic(&mut || {
-            if core::mem::replace(&mut began, true) {
-                return;
-            }
+            let Some(mut running) = first.take() else { return };
             loop {
-                // SAFETY: P1, the process was popped, so we own it, and the slice is turned to it.
-                let after = unsafe { turn(slice, running) };
+                let after = turn(turns, running);
                 *may -= 1;
                 match after {
-                    // Another core may already own the process, so we do not use it again.
                     TurnOutcome::Sleeps => {}
-                    TurnOutcome::Yields => self.local.requeue(&self.kernel, slice.process()),
+                    TurnOutcome::Yields(owned) => self.local.requeue(&self.kernel, owned),
                     // `terminate` itself catches panics of the foreign code in there.
-                    // SAFETY: P1, we own the process, and do not use it again.
-                    TurnOutcome::Dies(reason) => unsafe { terminate(running, slice, reason) },
+                    TurnOutcome::Dies(owned, reason) => terminate(owned, turns, reason),
                 }
-                match self.turn_to_next(slice, *may) {
+                match self.turn_to_next(turns, *may) {
                     Some(next) => running = next,
                     None => break,
                 }
@@ -255,69 +242,62 @@ impl Core {
         if ended {
             return None;
         }
-        assert!(began, "the platform did not run the closure that it had to run");
+        assert!(first.is_none(), "the platform did not run the closure that it had to run");
         let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic that the platform did not report"));
-        assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
+        // The process panicked in the middle of its turn.
+        let Some(mut owned) = turns.recover() else { panic!("the kernel has panicked: {reason}") };
         *may -= 1;
-        // SAFETY: P1, we own the process: it panicked in the middle of its turn.
-        let private = unsafe { slice.process().private() };
-        private.reductions += slice.spent() + 1;
-        let reason = private.dying.take().unwrap_or(reason);
-        // SAFETY: P1, we own the process, and do not use it again.
-        unsafe { terminate(running, slice, reason) };
-        self.turn_to_next_after_a_panic(slice, *may)
+        let dying = owned.state(|state| {
+            state.reductions += turns.spent() + 1;
+            state.dying.take()
+        });
+        terminate(owned, turns, dying.unwrap_or(reason));
+        self.turn_to_next_after_a_panic(turns, *may)
     }
 
     #[cold]
     #[inline(never)]
-    fn turn_to_next_after_a_panic(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
-        self.turn_to_next(slice, may)
+    fn turn_to_next_after_a_panic<'a>(&'a self, turns: &Turns<'a>, may: u32) -> Option<Owned<'a>> {
+        self.turn_to_next(turns, may)
     }
 
     /// Ends the slice, makes what it has queued visible to all cores, and begins the next slice, if
     /// one is left.
     #[inline(always)]
-    fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
+    fn turn_to_next<'a>(&'a self, turns: &Turns<'a>, may: u32) -> Option<Owned<'a>> {
         let shared = self.local.shared();
-        let left = slice.end();
+        let left = turns.end();
         // Late timers, and an inbox that has not been checked for long (`pace`, Z3), come before
         // the next slice.
         let pin_ends = may == 0 || self.local.pace.is_late();
         if !pin_ends && !self.must_rewake.get() && !self.local.has_unflushed_wakes() && self.local.hold() {
             // No core has to be woken. The next process most often continues the budget, and the
             // same borrow takes it.
-            // SAFETY: the half was held in the condition above, and the borrow lasts for two calls
-            // that do not use the core.
-            let queues = unsafe { self.local.held_queues() };
-            queues.end_slice(&shared.queues, left);
-            if let Some((node, reductions)) = queues.pop_continuing(&shared.queues) {
-                // SAFETY: the node is the run node of a process, as in `next`.
-                let process = unsafe { Header::of_run_node(node) };
-                // SAFETY: P1, the process was popped; the slice's guard keeps it alive.
-                slice.turn_to(unsafe { process.as_ref() });
-                slice.grant(reductions, false);
-                shared.mark.enter(slice.process().pid);
-                return Some(process);
+            if let Some((node, reductions)) = self.local.end_slice_and_pop(left) {
+                let owned = taken_out(&turns.kernel_cx, node);
+                turns.turn_to(owned.process());
+                turns.grant(reductions, false);
+                shared.mark.enter(owned.pid);
+                return Some(owned);
             }
         } else {
-            let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
+            self.local.end_slice(left);
             self.local.flush_wakes(&self.kernel);
             if pin_ends {
                 return None;
             }
         }
-        let process = self.next()?;
-        // SAFETY: P1, the process was popped, so we own it; the slice's guard keeps it.
-        slice.turn_to(unsafe { process.as_ref() });
-        self.grant(slice);
-        shared.mark.enter(slice.process().pid);
-        Some(process)
+        let owned = self.next(&turns.kernel_cx)?;
+        turns.turn_to(owned.process());
+        self.grant(turns);
+        shared.mark.enter(owned.pid);
+        Some(owned)
     }
 
     /// Grants the turn its reductions.
     #[inline]
     fn grant(&self, slice: &Slice<'_>) {
-        let (reductions, fresh) = self.local.queues(|queues| queues.budget()).unwrap_or((SLICE, true));
+        let (reductions, fresh) = self.local.budget().unwrap_or((SLICE, true));
         slice.grant(reductions, fresh);
     }
 
@@ -328,7 +308,7 @@ impl Core {
         self.local.drain_cancelled();
         if self.local.pace.ticks() {
             // Drained even if there is other work (`runq`, F3).
-            let _drained = self.local.queues(|queues| queues.drain(&self.local.shared().queues));
+            self.local.drain_inboxes();
         }
         if self.local.timers() == 0 {
             return true;
@@ -350,22 +330,20 @@ impl Core {
                 self.begins();
                 mark.fires()
             });
-            // SAFETY: the timer was taken off this core's wheel just now.
-            unsafe { TimerHead::fire(timer, kernel_cx) };
+            // `None`: another core cancelled it, and the wheel's reference arrives on the stack of
+            // cancelled timers.
+            timer.into_iter().for_each(|timer| timer_outcome::deliver(timer, kernel_cx));
         }
         false
     }
 
     /// Takes the next process: its own, or another core's.
     #[inline(never)]
-    fn next(&self) -> Option<NonNull<Header>> {
-        let shared = &self.local.shared().queues;
+    fn next<'a>(&self, kernel_cx: &KernelCx<'a>) -> Option<Owned<'a>> {
         if !self.local.hold() {
-            // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
-            return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });
+            return self.local.shared().queues.pop_public().map(|node| taken_out(kernel_cx, node));
         }
-        let popped = self.local.queues(|queues| queues.pop(shared).map(|node| (node, queues.publish_seen())));
-        let node = match popped.flatten() {
+        let node = match self.local.pop() {
             Some((node, shown)) => {
                 if self.must_rewake.take() || shown {
                     self.tell();
@@ -374,24 +352,21 @@ impl Core {
             }
             None => self.find()?,
         };
-        // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
-        Some(unsafe { Header::of_run_node(node) })
+        Some(taken_out(kernel_cx, node))
     }
 
     /// Wakes a helper if stealable work is left: this core is about to run a process, perhaps for
     /// long.
     #[cold]
     fn tell(&self) {
-        if self.kernel.cores.iter().any(|core| core.queues.has_stealable())
-            && !self.kernel.mutated(Mutation::KeepsTheClaim)
-        {
-            self.kernel.notify();
+        if self.kernel.cores.iter().any(|core| core.queues.has_stealable()) {
+            mutant!(self.kernel.mutations, KeepsTheClaim, right => self.kernel.notify(), wrong => ());
         }
     }
 
     /// Searches the other cores for work.
     #[inline(never)]
-    fn find(&self) -> Option<NonNull<RunNode>> {
+    fn find(&self) -> Option<HeldRunNode> {
         if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }
@@ -403,13 +378,12 @@ impl Core {
         found
     }
 
-    fn steal(&self) -> Option<NonNull<RunNode>> {
+    fn steal(&self) -> Option<HeldRunNode> {
         let count = self.kernel.cores();
-        let shared = &self.kernel.cores[self.local.id()].queues;
         let first = self.local.random() as usize % count;
         (0..count).map(|i| (first + i) % count).filter(|victim| *victim != self.local.id()).find_map(|victim| {
             let victim = &self.kernel.cores[victim].queues;
-            self.local.queues(|queues| queues.steal(shared, victim)).flatten()
+            self.local.steal(victim)
         })
     }
 
@@ -435,17 +409,17 @@ impl Core {
         }
         let kernel = &self.kernel;
         let id = self.local.id();
-        let now = if self.lookout.is_on() { kernel.now().max(1) } else { 0 };
+        let now = if self.detector.is_on() { kernel.now().max(1) } else { 0 };
         // Not if another core has the watch. A core that begins to work gives its own watch up,
         // which may happen often.
-        if kernel.idle.may_watch(id) && self.lookout.is_due(now) {
+        if kernel.idle.may_watch(id) && self.detector.is_due(now) {
             let guard = self.participant.pin();
-            if self.lookout.look(now, &kernel.kernel_cx(&guard, Some(&self.local)), &self.local) {
+            if self.detector.look(now, &kernel.kernel_cx(&guard, Some(&self.local)), &self.local) {
                 return None;
             }
         }
         kernel.idle.announce(id);
-        let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues)).unwrap_or(true);
+        let own = self.local.has_work();
         let work = own || kernel.cores.iter().any(|core| core.queues.has_stealable());
         if work {
             // If a waker has claimed the bit in between, its wake has no effect. Even if the core
@@ -465,16 +439,16 @@ impl Core {
 
     /// Returns when the announced core wakes for the watch, if it has the watch (`idle`, I5).
     fn watch_until(&self, now: u64) -> Option<u64> {
-        if !self.lookout.is_on() {
+        if !self.detector.is_on() {
             return None;
         }
         let (idle, id, cores) = (&self.kernel.idle, self.local.id(), self.kernel.cores());
         let had = idle.has_watch(id);
-        let has = if had && self.lookout.is_quiet() { idle.resigns(id, cores) } else { idle.takes_watch(id, cores) };
+        let has = if had && self.detector.is_quiet() { idle.resigns(id, cores) } else { idle.takes_watch(id, cores) };
         if has && !had {
-            self.lookout.begins();
+            self.detector.begins();
         }
-        has.then(|| self.lookout.next(now))
+        has.then(|| self.detector.next(now))
     }
 }
 
@@ -494,9 +468,7 @@ impl Drop for Core {
         while let Some(timer) = self.local.pop_timer() {
             // A message's destructor runs without the half, which is taken back for the next timer.
             let kernel_cx = self.kernel.kernel_cx(&guard, Some(&self.local));
-            // SAFETY: the timer was taken off the wheel, so the wheel's reference is ours and keeps
-            // the record live.
-            unsafe { TimerHead::cancel(timer, &kernel_cx) };
+            timer.into_iter().for_each(|timer| timer_outcome::end(timer, &kernel_cx));
             self.local.hold_for_good();
         }
         self.local.close_cancelled();

@@ -28,11 +28,11 @@
 //! blocks.
 
 use alloc::boxed::Box;
-use core::ptr::{self, NonNull};
 
+use crate::intrusive::list::Chain;
 use crate::kernel::core_local::CoreLocal;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::process::timer_record::TimerHead;
+use crate::ops::timer_outcome;
 use crate::sync::Cell;
 
 /// The most timers that are taken off at a time.
@@ -135,24 +135,16 @@ impl StallDetector {
     /// Rescues the work of a stuck core (L2). Returns `true` if there was any.
     fn rescue(&self, core: usize, now: u64, kernel_cx: &KernelCx<'_>, local: &CoreLocal) -> bool {
         let stuck = &kernel_cx.kernel.cores[core];
-        let (mut first, mut last) = (ptr::null_mut::<TimerHead>(), None::<NonNull<TimerHead>>);
+        let mut fired = Chain::empty();
         let rescued = stuck.rescue(kernel_cx.kernel, |half| {
-            half.settle(stuck, local.pool());
+            half.settle(local.pool());
             for _ in 0..RESCUED_AT_A_TIME {
-                let Some(timer) = half.wheel.pop_due(now).map(TimerHead::of_wheel) else { break };
-                // SAFETY: we have the wheel (C1), and have just taken the timer off.
-                if !unsafe { TimerHead::claim(timer) } {
-                    // It was cancelled: the canceller deals with the wheel's reference.
-                    continue;
-                }
-                TimerHead::chain(timer, ptr::null_mut());
-                match last.replace(timer) {
-                    None => first = timer.as_ptr(),
-                    Some(last) => TimerHead::chain(last, timer.as_ptr()),
-                }
+                let Some(timer) = half.pop_due(now) else { break };
+                // `None`: it was cancelled, and the canceller deals with the wheel's reference.
+                timer.into_iter().for_each(|timer| fired.push(timer));
             }
-            let due = half.wheel.next_due();
-            half.queues.hand_over(&stuck.queues);
+            let due = half.wheel().next_due();
+            half.queues().hand_over();
             due
         });
         let Some(due) = rescued else {
@@ -160,7 +152,7 @@ impl StallDetector {
             return false;
         };
         self.due.set(self.due.get().min(due.unwrap_or(u64::MAX).max(now.saturating_add(1))));
-        let mut found = !first.is_null();
+        let mut found = !fired.is_empty();
         let firing = found.then(|| {
             // A message that no process receives is dropped here, which may take long. So another
             // core takes the watch, and monitors this core too.
@@ -169,15 +161,11 @@ impl StallDetector {
             }
             kernel_cx.kernel.cores[local.id()].mark.fires()
         });
-        while let Some(timer) = NonNull::new(first) {
-            first = TimerHead::chained(timer);
-            // SAFETY: S2, the timer was claimed, so the wheel's reference is ours; it is not used
-            // again.
-            unsafe { TimerHead::deliver(timer, kernel_cx) };
+        for timer in fired.reversed() {
+            timer_outcome::deliver(timer, kernel_cx);
         }
         drop(firing);
-        let own = &kernel_cx.kernel.cores[local.id()].queues;
-        let taken = local.queues(|queues| queues.take_over(own, &stuck.queues)).unwrap_or(0);
+        let taken = local.take_over(&stuck.queues);
         found |= taken > 0;
         if taken > 1 {
             kernel_cx.kernel.notify();

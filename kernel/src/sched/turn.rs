@@ -4,102 +4,115 @@
 //! if there is something for it. It sleeps, by one exchange, if no signal has arrived in between. A
 //! body that yields goes behind the queued processes.
 
-use core::ptr::NonNull;
-
-use crate::kernel::slice::Slice;
-use crate::mutation::Mutation;
+use crate::kernel::slice::Turns;
+use crate::mutation::mutant;
 use crate::ops::drain::{FetchedBy, fetch};
-use crate::process::header::Header;
-use crate::process::vtable::{Resumed, SlicePtr};
+use crate::process::owned::Owned;
+use crate::process::vtable::BodyPoll;
 use crate::reason::Reason;
 
 /// How a slice ended.
-pub(super) enum TurnOutcome {
+pub(super) enum TurnOutcome<'a> {
     /// The process sleeps, and another core may already own it.
     Sleeps,
     /// The process goes behind the queued processes.
-    Yields,
+    Yields(Owned<'a>),
     /// The process dies of this reason.
-    Dies(Reason),
+    Dies(Owned<'a>, Reason),
 }
 
-impl TurnOutcome {
-    #[cold]
-    pub(super) fn dies_of(dying: &mut Option<Reason>) -> Self {
-        dying.take().map_or(Self::Yields, Self::Dies)
+#[cold]
+fn dies(mut owned: Owned<'_>) -> TurnOutcome<'_> {
+    match owned.state(|state| state.dying.take()) {
+        Some(reason) => TurnOutcome::Dies(owned, reason),
+        None => TurnOutcome::Yields(owned),
     }
 }
 
-/// Puts the process to sleep. Returns `true` if it sleeps: another core may already own it then.
-#[inline(always)]
-fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
-    process.mailbox.sleep() || slice.kernel_cx.kernel.mutated(Mutation::SleepsAnyway)
+/// Does the same as [`dies`] after a slice of the body that ended in this way.
+#[cold]
+#[inline(never)]
+fn dies_instead<'a>(owned: Owned<'a>, turns: &Turns<'a>, polled: BodyPoll) -> TurnOutcome<'a> {
+    if let BodyPoll::Exit(unheard) = &polled {
+        // Its value is foreign, and is dropped here.
+        unheard.come_into(turns.kernel_cx.kernel.world());
+    }
+    dies(owned)
 }
 
-/// Runs one turn of a process.
-///
-/// # Safety
-/// The caller owns the process (P1), and the slice is stored in `current_slot`.
-pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOutcome {
-    let header = slice.process();
+/// Puts the process to sleep. Returns nothing if it sleeps: another core may already own it then.
+#[inline(always)]
+fn sleep<'a>(turns: &Turns<'a>, owned: Owned<'a>) -> Option<Owned<'a>> {
+    let awake = owned.sleep().err();
+    mutant!(turns.kernel_cx.kernel.mutations, SleepsAnyway, right => awake, wrong => awake.filter(|_| false))
+}
+
+/// What a process does next, after it has fetched its signals.
+enum Next {
+    Dies,
+    Waits,
+    Resumes,
+}
+
+/// Runs one turn of a process. The slice is the current slice of this thread.
+pub(super) fn turn<'a>(turns: &Turns<'a>, mut owned: Owned<'a>) -> TurnOutcome<'a> {
     loop {
-        fetch(header, &slice.kernel_cx, FetchedBy::Core);
-        // SAFETY: P1, we own the process, and the borrow ends before any foreign code runs.
-        let private = unsafe { header.private() };
-        if private.dying.is_some() {
-            return TurnOutcome::dies_of(&mut private.dying);
-        }
-        // A suspended process sleeps like a waiting one. `resume` stays set, for what has arrived
-        // for it, until a signal ends the suspension.
-        if !private.resume || private.suspended > 0 {
-            if sleeps(slice, header) {
-                return TurnOutcome::Sleeps;
+        fetch(&mut owned, &turns.kernel_cx, FetchedBy::Core);
+        let next = owned.peek(|state| {
+            if state.dying.is_some() {
+                Next::Dies
+            } else if !state.resume || state.suspended > 0 {
+                // A suspended process sleeps like a waiting one. `resume` stays set, for what has
+                // arrived for it, until a signal ends the suspension.
+                Next::Waits
+            } else {
+                Next::Resumes
             }
-            // More signals have arrived, perhaps none for the body. Other processes get their turn
-            // all the same.
-            if slice.is_exhausted() {
-                return TurnOutcome::Yields;
+        });
+        match next {
+            Next::Dies => return dies(owned),
+            Next::Waits => {
+                let Some(awake) = sleep(turns, owned) else { return TurnOutcome::Sleeps };
+                owned = awake;
+                // More signals have arrived, perhaps none for the body. Other processes get their
+                // turn all the same.
+                if turns.is_exhausted() {
+                    return TurnOutcome::Yields(owned);
+                }
+                turns.pay(1);
+                continue;
             }
-            slice.pay(1);
-            continue;
+            Next::Resumes => {}
         }
-        if slice.is_exhausted() {
-            return TurnOutcome::Yields;
+        if turns.is_exhausted() {
+            return TurnOutcome::Yields(owned);
         }
-        private.resume = false;
-        private.slices += 1;
-        slice.begin();
-        slice.resumed.set(true);
-        let outside = slice.leave();
-        // SAFETY: P1, we own the process, and the body exists until the process dies.
-        let resumed = unsafe { (header.vtable.resume)(process, SlicePtr::of(slice)) };
-        drop(outside);
-        slice.resumed.set(false);
-        // SAFETY: P1, we still own the process.
-        let private = unsafe { header.private() };
-        private.reductions += slice.spent() + 1;
-        slice.pay(1);
-        if core::mem::take(&mut private.spare) {
-            // The process waits for no answer, so this reference need not hold the kernel.
-            // SAFETY: this is the waker reference that a request has left in `spare`.
-            unsafe { Header::release_waker_ref(header.whole()) };
+        turns.begin();
+        let (after, polled) = turns.resume(owned);
+        owned = after;
+        owned.state(|state| state.reductions += turns.spent() + 1);
+        turns.pay(1);
+        // The process waits for no answer, so a reference that is kept for the next request need
+        // not hold the kernel.
+        drop(owned.take_spare());
+        if owned.peek(|state| state.dying.is_some()) {
+            return dies_instead(owned, turns, polled);
         }
-        if private.dying.is_some() {
-            if let Resumed::Exit(unheard) = &resumed {
-                // Its value is foreign, and is dropped here.
-                unheard.come_into(slice.kernel_cx.kernel.world());
+        match polled {
+            BodyPoll::Exit(reason) => return TurnOutcome::Dies(owned, reason),
+            // Each arm moves the outcome, so that nothing is left to be dropped later.
+            _yields @ BodyPoll::Yield => {
+                owned.state(|state| state.resume = true);
+                return TurnOutcome::Yields(owned);
             }
-            return TurnOutcome::dies_of(&mut private.dying);
+            _waits @ BodyPoll::Wait => {}
         }
-        match resumed {
-            Resumed::Exit(reason) => return TurnOutcome::Dies(reason),
-            Resumed::Yield => {
-                private.resume = true;
-                return TurnOutcome::Yields;
+        // Usually no signal has arrived in between.
+        if !owned.peek(|state| state.resume) {
+            match sleep(turns, owned) {
+                None => return TurnOutcome::Sleeps,
+                Some(awake) => owned = awake,
             }
-            // Usually no signal has arrived in between.
-            Resumed::Wait if !private.resume && sleeps(slice, header) => return TurnOutcome::Sleeps,
-            Resumed::Wait => {}
         }
     }
 }

@@ -1,11 +1,9 @@
 //! The exit signal, [`ExitSignal`], sent by `exit(Pid, Reason)` (`ops::exit_signal`).
 
-use core::ptr::NonNull;
-
-use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
 use crate::reason::Reason;
-use crate::signal::node::Node;
+use crate::signal::held::{BoxedSignal, Headed};
+use crate::signal::node::{Node, SignalKind};
 
 /// A signal that requests the receiver's exit.
 #[derive(Debug)]
@@ -19,17 +17,16 @@ pub(crate) struct ExitSignal {
     pub reason: Reason,
 }
 
-impl ExitSignal {
-    /// Moves the signal's fields out and frees it.
-    ///
-    /// # Safety
-    /// The caller holds `node` (rule N1), of kind `Exit`, and does not use it again.
-    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (Option<Pid>, Reason) {
-        // SAFETY: N1: the caller holds the node, which heads an `ExitSignal` (this function's
-        // contract).
-        let signal = unsafe { node.cast::<Self>().read() };
-        // SAFETY: moved out above; not used again.
-        unsafe { pool::free(node.cast::<Self>(), pool) };
-        (signal.from, signal.reason)
+// SAFETY: `repr(C)`, and the node is first. `ExitSignal::try_new` makes it for this type. A pid and
+// a reason are `Send`.
+unsafe impl BoxedSignal for ExitSignal {
+    const KIND: SignalKind = SignalKind::Exit;
+}
+
+// SAFETY: `repr(C)`, and the node is first. Only nodes of an `ExitSignal` are of this kind, and
+// their holder owns it.
+unsafe impl Headed for ExitSignal {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::Exit
     }
 }

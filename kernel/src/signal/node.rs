@@ -59,10 +59,22 @@ pub type Release = unsafe fn(NonNull<Node>, Option<&Pool>);
 #[derive(Debug)]
 #[repr(C)]
 pub struct Node {
-    pub(super) next: UnsafeCell<*mut Node>,
-    pub(crate) prev: UnsafeCell<*mut Node>,
-    what: UnsafeCell<NodeTag>,
+    /// Belongs to the holder of the node (N1). `held` and the queues read and write it.
+    pub(super) fields: UnsafeCell<NodeFields>,
     budget: BudgetPermit,
+}
+
+/// The fields of a node that belong to its holder.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct NodeFields {
+    pub(super) next: *mut Node,
+    pub(super) prev: *mut Node,
+    pub(super) release: Release,
+    /// Its number in a private queue (`mailbox::queue`, C1); 0 for none yet. Uses what would be
+    /// padding.
+    pub(super) stamp: u32,
+    pub(super) kind: SignalKind,
 }
 
 /// A permit of a [`Budget`], held by a node or by another record; null if the record is not
@@ -92,6 +104,7 @@ impl Budget {
     /// Creates a node as [`Node::new`] does, counted until it is dropped; `None` if the limit is
     /// reached. Wait-free. The budget outlives the node: it belongs to the kernel, which releases
     /// every signal before it ends.
+    #[inline(always)]
     pub fn node(&self, kind: SignalKind, release: Release) -> Option<Node> {
         Some(Node { budget: self.count()?, ..Node::new(kind, release) })
     }
@@ -125,128 +138,12 @@ impl Drop for BudgetPermit {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct NodeTag {
-    kind: SignalKind,
-    /// Its number in a private queue (`mailbox::batch`, C1); 0 for none yet. Uses what would be
-    /// padding.
-    stamp: u32,
-    release: Release,
-}
-
 impl Node {
     /// Creates a node that is in no queue. `release` drops and frees the struct that the node heads
     /// (or releases the reference that travels with it) if no process receives it.
+    #[inline(always)]
     pub fn new(kind: SignalKind, release: Release) -> Self {
-        Self {
-            next: UnsafeCell::new(ptr::null_mut()),
-            prev: UnsafeCell::new(ptr::null_mut()),
-            what: UnsafeCell::new(NodeTag { kind, stamp: 0, release }),
-            budget: BudgetPermit::NOT,
-        }
-    }
-
-    /// Returns the kind of signal that the node heads.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn kind(this: NonNull<Self>) -> SignalKind {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder writes (this function's contract).
-        this.what.with(|what| unsafe { (*what).kind })
-    }
-
-    /// Returns its number in a private queue; 0 for none yet.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn stamp(this: NonNull<Self>) -> u32 {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder writes (this function's contract).
-        this.what.with(|what| unsafe { (*what).stamp })
-    }
-
-    /// Sets the node's number.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn set_stamp(this: NonNull<Self>, stamp: u32) {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder accesses it (this function's contract).
-        this.what.with_mut(|what| unsafe { (*what).stamp = stamp });
-    }
-
-    /// Returns the node before this one in a private queue; null for the first.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1), and it is in a private queue.
-    pub unsafe fn prev(this: NonNull<Self>) -> *mut Node {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder writes (this function's contract).
-        this.prev.with(|prev| unsafe { *prev })
-    }
-
-    /// Changes the node into another signal of the same record.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn set_kind(this: NonNull<Self>, kind: SignalKind) {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder accesses it (this function's contract).
-        this.what.with_mut(|what| unsafe { (*what).kind = kind });
-    }
-
-    /// Returns the node below (in a stack) or after (in a queue).
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn next(this: NonNull<Self>) -> *mut Node {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder writes (this function's contract).
-        this.next.with(|next| unsafe { *next })
-    }
-
-    /// Sets the node below (in a stack) or after (in a queue).
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn set_next(this: NonNull<Self>, to: *mut Node) {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder accesses it (this function's contract).
-        this.next.with_mut(|next| unsafe { *next = to });
-    }
-
-    /// Sets both neighbours of the node in its queue, which may be null.
-    ///
-    /// # Safety
-    /// The caller holds the node (rule N1).
-    pub unsafe fn set_between(this: NonNull<Self>, prev: *mut Node, next: *mut Node) {
-        // SAFETY: N1: the caller holds the node (this function's contract).
-        unsafe { Self::set_next(this, next) };
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let this = unsafe { this.as_ref() };
-        // SAFETY: N1: only the holder accesses it (this function's contract).
-        this.prev.with_mut(|place| unsafe { *place = prev });
-    }
-
-    /// Releases a signal that no process receives.
-    ///
-    /// # Safety
-    /// The caller holds `node` (rule N1) and does not use it again.
-    pub unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-        // SAFETY: N1: the caller holds the node, so it is live.
-        let release = unsafe { node.as_ref() }.what.with(|what| {
-            // SAFETY: N1: only the holder writes.
-            unsafe { (*what).release }
-        });
-        // SAFETY: `release` was given for the struct that this node heads.
-        unsafe { release(node, pool) }
+        let fields = NodeFields { next: ptr::null_mut(), prev: ptr::null_mut(), release, stamp: 0, kind };
+        Self { fields: UnsafeCell::new(fields), budget: BudgetPermit::NOT }
     }
 }

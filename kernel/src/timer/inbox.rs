@@ -22,15 +22,15 @@ impl TimerInbox {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Adds a timer that is due at `due` nanoseconds.
+    /// Adds a timer.
     ///
     /// # Safety
     /// The timer is on no wheel. It lives until it is taken, put on a wheel and removed from that
     /// wheel.
-    pub unsafe fn push(&self, node: NonNull<TimerNode>, due: u64) {
+    pub unsafe fn push(&self, node: NonNull<TimerNode>) {
         // SAFETY: the caller passes a live timer node (this function's contract).
         let inner = unsafe { node.as_ref() };
-        inner.arrives(due);
+        debug_assert!(!inner.is_on_wheel(), "a timer is on one wheel");
         // Relaxed: only compared.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -50,26 +50,22 @@ impl TimerInbox {
         self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all timers, in the order in which they were started, and calls `each` with each timer
-    /// and its due time.
-    pub fn take(&self, mut each: impl FnMut(NonNull<TimerNode>, u64)) {
+    /// Takes all timers, in the order in which they were started, and calls `each` with each timer.
+    pub fn take(&self, mut each: impl FnMut(NonNull<TimerNode>)) {
         // Acquire: pairs with the Release exchange in `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut();
         while let Some(node) = NonNull::new(newest) {
             // SAFETY: the swap gave us all nodes of the stack; `push`'s contract keeps them live
             // until taken.
-            let inner = unsafe { node.as_ref() };
-            newest = inner.next();
-            inner.set_next(oldest);
+            newest = unsafe { node.as_ref() }.replace_next(oldest);
             oldest = node.as_ptr();
         }
         while let Some(node) = NonNull::new(oldest) {
             // SAFETY: the swap gave us all nodes of the stack; `push`'s contract keeps them live
             // until taken.
-            let inner = unsafe { node.as_ref() };
-            oldest = inner.next();
-            each(node, inner.arrives_at());
+            oldest = unsafe { node.as_ref() }.next();
+            each(node);
         }
     }
 }

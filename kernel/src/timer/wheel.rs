@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! tick:    [5 bits]…[5 bits][5 bits][5 bits]
-//!                          level 1: ──────        of the block, and one bit for which of the two blocks
-//!                                  level 0: ──────
+//!                          level 1: ────── of the block, and one bit for which of the two blocks
+//!                          level 0: ──────
 //! ```
 //!
 //! - **W1, ahead.** A slot above level 0 is empty when the clock enters it: its timers have
@@ -24,12 +24,13 @@
 //! levels' first slots. A timer cascades at most nine times. Start and cancel are O(1). A jump of
 //! the clock costs what it makes due, not the ticks that it skips.
 //!
-//! One core owns the wheel. It uses no atomics, and no memory beyond the wheel itself.
+//! One core owns the wheel. It uses no atomic exchange, and no memory beyond the wheel itself.
 
 use alloc::boxed::Box;
+use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
-use crate::sync::Cell;
+use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicU32};
 
 const TICK_BITS: u32 = 14;
 const LEVEL_BITS: u32 = 5;
@@ -40,31 +41,49 @@ const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS && SLO
 /// The last tick. A timer with a later due time fires at this tick.
 const LAST_TICK: u64 = u64::MAX >> TICK_BITS;
 /// The `place` of a timer that is on no wheel.
-const OFF_WHEEL: u16 = u16::MAX;
+const OFF_WHEEL: u32 = u32::MAX;
+
+/// A pointer to a node on a wheel, which is live until it is removed ([`Wheel::insert`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct At(NonNull<TimerNode>);
+
+impl Deref for At {
+    type Target = TimerNode;
+
+    #[inline(always)]
+    fn deref(&self) -> &TimerNode {
+        // SAFETY: `Wheel::insert` made the pointer, and its caller keeps the node live until it is
+        // removed. `Wheel::remove` removes the pointers to a node together with the node.
+        unsafe { self.0.as_ref() }
+    }
+}
 
 /// The intrusive node of a timer on a wheel.
 #[derive(Debug)]
 pub struct TimerNode {
-    next: Cell<*mut TimerNode>,
-    prev: Cell<*mut TimerNode>,
+    next: Cell<Option<At>>,
+    prev: Cell<Option<At>>,
     due: Cell<u64>,
-    place: Cell<u16>,
+    /// The node's slot, or [`OFF_WHEEL`]. Only the party that has the wheel writes it, as it does
+    /// the next two, so Relaxed suffices.
+    place: PlainAtomicU32,
     /// `true` if the timer has ever been put on a wheel.
-    was_put: Cell<bool>,
+    was_put: PlainAtomicBool,
     /// `true` if the timer must no longer be put on a wheel.
-    refused: Cell<bool>,
+    refused: PlainAtomicBool,
 }
 
 impl TimerNode {
     /// Creates a node that is on no wheel.
+    #[inline(always)]
     pub fn new() -> Self {
         Self {
-            next: Cell::new(ptr::null_mut()),
-            prev: Cell::new(ptr::null_mut()),
+            next: Cell::new(None),
+            prev: Cell::new(None),
             due: Cell::new(0),
-            place: Cell::new(OFF_WHEEL),
-            was_put: Cell::new(false),
-            refused: Cell::new(false),
+            place: PlainAtomicU32::new(OFF_WHEEL),
+            was_put: PlainAtomicBool::new(false),
+            refused: PlainAtomicBool::new(false),
         }
     }
 }
@@ -72,43 +91,40 @@ impl TimerNode {
 impl TimerNode {
     /// Returns `true` if the timer is on a wheel. For the wheel's owner.
     pub fn is_on_wheel(&self) -> bool {
-        self.place.get() != OFF_WHEEL
+        self.place.load(Ordering::Relaxed) != OFF_WHEEL
     }
 
     /// Returns `true` if the timer has ever been put on a wheel. For the wheel's owner.
     pub(crate) fn was_put(&self) -> bool {
-        self.was_put.get()
+        self.was_put.load(Ordering::Relaxed)
     }
 
     /// Marks a timer that must not be put on the wheel: it was taken off before it arrived. For the
     /// wheel's owner.
     pub(crate) fn refuse(&self) {
-        self.refused.set(true);
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     /// Returns `true` if the timer must not be put on the wheel. For the wheel's owner.
     #[inline]
     pub(crate) fn is_refused(&self) -> bool {
-        self.refused.get()
+        self.refused.load(Ordering::Relaxed)
     }
 
-    /// Stores the due time of a timer that will be put on a wheel later; see `timer::inbox`.
-    pub(super) fn arrives(&self, due: u64) {
-        debug_assert_eq!(self.place.get(), OFF_WHEEL, "a timer is on one wheel");
-        self.due.set(due);
+    /// Returns the next node of the stack that the timer is on before it is on a wheel
+    /// (`timer::inbox`).
+    pub(super) fn next(&self) -> *mut Self {
+        self.next.get().map_or(ptr::null_mut(), |next| next.0.as_ptr())
     }
 
-    pub(super) fn arrives_at(&self) -> u64 {
-        self.due.get()
+    pub(super) fn set_next(&self, to: *mut Self) {
+        self.next.set(NonNull::new(to).map(At));
     }
 
-    /// Returns the next node of the list that the timer is in while it is on no wheel.
-    pub(crate) fn next(&self) -> *mut Self {
-        self.next.get()
-    }
-
-    pub(crate) fn set_next(&self, to: *mut Self) {
-        self.next.set(to);
+    pub(super) fn replace_next(&self, to: *mut Self) -> *mut Self {
+        let next = self.next();
+        self.set_next(to);
+        next
     }
 }
 
@@ -120,12 +136,12 @@ impl Default for TimerNode {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    head: *mut TimerNode,
-    tail: *mut TimerNode,
+    head: Option<At>,
+    tail: Option<At>,
 }
 
 impl Slot {
-    const EMPTY: Self = Self { head: ptr::null_mut(), tail: ptr::null_mut() };
+    const EMPTY: Self = Self { head: None, tail: None };
 }
 
 /// A core's hierarchical timing wheel; see the module.
@@ -192,13 +208,13 @@ impl Wheel {
     pub unsafe fn insert(&mut self, node: NonNull<TimerNode>, due: u64) {
         // A due time in the past means now.
         let tick = due.div_ceil(1 << TICK_BITS).max(self.now).min(LAST_TICK);
-        // SAFETY: the caller passes a live node (this function's contract).
-        let inner = unsafe { node.as_ref() };
+        // The caller keeps the node live (this function's contract).
+        let node = At(node);
         // Checked in every build: otherwise two slots would lead to the node, one of them to freed
         // memory later.
-        assert_eq!(inner.place.get(), OFF_WHEEL, "a timer is on one wheel");
-        inner.was_put.set(true);
-        inner.due.set(tick);
+        assert!(!node.is_on_wheel(), "a timer is on one wheel");
+        node.was_put.store(true, Ordering::Relaxed);
+        node.due.set(tick);
         self.len += 1;
         // The highest bit in which the tick differs from the present one; the lowest, if none does.
         let differs = ((tick ^ self.now) | 1).ilog2();
@@ -209,25 +225,22 @@ impl Wheel {
     /// Puts a timer into its slot of this level. If that is the slot after the present one and is
     /// empty (W2), the timer goes to a lower level instead.
     #[inline(always)]
-    fn put(&mut self, node: NonNull<TimerNode>, tick: u64, mut level: usize) {
+    fn put(&mut self, node: At, tick: u64, mut level: usize) {
         let mut place = place_of(level, slot_of(tick, level));
-        while level > 0 && slot_of(tick, level) - slot_of(self.now, level) <= 1 && self.slots[place].head.is_null() {
+        while level > 0 && slot_of(tick, level) - slot_of(self.now, level) <= 1 && self.slots[place].head.is_none() {
             level -= 1;
             place = place_of(level, slot_of(tick, level));
         }
         self.occupied[level] |= 1 << (place % SLOTS);
         let slot = &mut self.slots[place];
-        // SAFETY: the node is on this wheel, so it is live.
-        let inner = unsafe { node.as_ref() };
-        inner.place.set(place as u16);
-        inner.next.set(ptr::null_mut());
-        inner.prev.set(slot.tail);
-        match NonNull::new(slot.tail) {
-            None => slot.head = node.as_ptr(),
-            // SAFETY: the slot's tail is on this wheel, so it is live.
-            Some(tail) => unsafe { tail.as_ref() }.next.set(node.as_ptr()),
+        node.place.store(place as u32, Ordering::Relaxed);
+        node.next.set(None);
+        node.prev.set(slot.tail);
+        match slot.tail {
+            None => slot.head = Some(node),
+            Some(tail) => tail.next.set(Some(node)),
         }
-        slot.tail = node.as_ptr();
+        slot.tail = Some(node);
     }
 
     /// Takes a timer off. O(1).
@@ -235,25 +248,28 @@ impl Wheel {
     /// # Safety
     /// `node` is on this wheel.
     pub unsafe fn remove(&mut self, node: NonNull<TimerNode>) {
-        // SAFETY: the node is on this wheel, so it is live (this function's contract).
-        let inner = unsafe { node.as_ref() };
-        let place = inner.place.replace(OFF_WHEEL) as usize;
-        let (next, prev) = (inner.next.get(), inner.prev.get());
+        // The node is on this wheel, so it is live (this function's contract).
+        self.take_out(At(node));
+    }
+
+    fn take_out(&mut self, node: At) -> NonNull<TimerNode> {
+        let place = node.place.load(Ordering::Relaxed) as usize;
+        node.place.store(OFF_WHEEL, Ordering::Relaxed);
+        let (next, prev) = (node.next.get(), node.prev.get());
         let slot = &mut self.slots[place];
-        match NonNull::new(prev) {
+        match prev {
             None => slot.head = next,
-            // SAFETY: a neighbour in the slot is on this wheel, so it is live.
-            Some(prev) => unsafe { prev.as_ref() }.next.set(next),
+            Some(prev) => prev.next.set(next),
         }
-        match NonNull::new(next) {
+        match next {
             None => slot.tail = prev,
-            // SAFETY: a neighbour in the slot is on this wheel, so it is live.
-            Some(next) => unsafe { next.as_ref() }.prev.set(prev),
+            Some(next) => next.prev.set(prev),
         }
-        if slot.head.is_null() {
+        if slot.head.is_none() {
             self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
         }
         self.len -= 1;
+        node.0
     }
 
     /// Returns the level of the slot that comes due next, and its first tick.
@@ -282,10 +298,8 @@ impl Wheel {
     pub fn pop_due(&mut self, now: u64) -> Option<NonNull<TimerNode>> {
         let target = now >> TICK_BITS;
         loop {
-            if let Some(node) = NonNull::new(self.slots[place_of(0, self.now)].head) {
-                // SAFETY: the head of a slot is on this wheel.
-                unsafe { self.remove(node) };
-                return Some(node);
+            if let Some(node) = self.slots[place_of(0, self.now)].head {
+                return Some(self.take_out(node));
             }
             match self.next_slot() {
                 Some((_, due)) if due <= target => self.enter(due),
@@ -338,13 +352,11 @@ impl Wheel {
         let place = place_of(level, slot);
         let mut moved = 0;
         while moved < at_most
-            && let Some(node) = NonNull::new(self.slots[place].head)
+            && let Some(node) = self.slots[place].head
         {
-            // SAFETY: the head of a slot is on this wheel.
-            unsafe { self.remove(node) };
+            self.take_out(node);
             self.len += 1;
-            // SAFETY: the node is still live: `remove` does not free it.
-            let tick = unsafe { node.as_ref() }.due.get();
+            let tick = node.due.get();
             self.put(node, tick, level - 1);
             moved += 1;
         }
@@ -364,10 +376,8 @@ impl Wheel {
     /// Takes off any timer, due or not.
     pub fn pop_any(&mut self) -> Option<NonNull<TimerNode>> {
         let (level, due) = self.next_slot()?;
-        let node = NonNull::new(self.slots[place_of(level, slot_of(due, level))].head)?;
-        // SAFETY: the head of a slot is on this wheel.
-        unsafe { self.remove(node) };
-        Some(node)
+        let node = self.slots[place_of(level, slot_of(due, level))].head?;
+        Some(self.take_out(node))
     }
 }
 
@@ -377,6 +387,13 @@ mod tests {
     use alloc::vec::Vec;
 
     const TICK: u64 = 1 << TICK_BITS;
+
+    /// Starts the timer of a node.
+    fn start(wheel: &mut Wheel, node: &TimerNode, due: u64) {
+        // SAFETY: the nodes of each test outlive its use of the wheel. `insert` checks that the
+        // node is on no wheel.
+        unsafe { wheel.insert(NonNull::from(node), due) };
+    }
 
     /// A small generator (SplitMix64), so that every run is the same.
     struct Random(u64);
@@ -403,8 +420,7 @@ mod tests {
                 match (random.next() % 4, due[i]) {
                     (0 | 1, None) => {
                         let at = now.saturating_add(random.next() >> (random.next() % 57));
-                        // SAFETY: the node is on no wheel, and `nodes` outlives the wheel.
-                        unsafe { wheel.insert(node, at) };
+                        start(&mut wheel, &nodes[i], at);
                         due[i] = Some(at);
                     }
                     (0 | 1, Some(_)) => {
@@ -443,8 +459,7 @@ mod tests {
         let mut wheel = Wheel::new(0);
         let nodes: Vec<TimerNode> = (0..4).map(|_| TimerNode::new()).collect();
         for (node, due) in nodes.iter().zip([u64::MAX, u64::MAX - 1, u64::MAX - TICK, u64::MAX / 2]) {
-            // SAFETY: the node is on no wheel, and `nodes` outlives its use.
-            unsafe { wheel.insert(NonNull::from(node), due) };
+            start(&mut wheel, node, due);
         }
         assert_eq!(wheel.pop_due(TICK * 1000), None);
         assert!(wheel.next_due().expect("four timers are pending") > TICK * 1000);
@@ -455,8 +470,7 @@ mod tests {
         let mut expected: Vec<_> = nodes[..3].iter().map(NonNull::from).collect();
         expected.sort();
         assert_eq!(left, expected);
-        // SAFETY: the node was popped, so it is on no wheel.
-        unsafe { wheel.insert(NonNull::from(&nodes[0]), u64::MAX) };
+        start(&mut wheel, &nodes[0], u64::MAX);
         assert_eq!(wheel.pop_due(u64::MAX), Some(NonNull::from(&nodes[0])), "the clock stays at its last tick");
         assert!(wheel.is_empty());
     }
@@ -473,8 +487,7 @@ mod tests {
             let mut now = 0;
             for (i, node) in nodes.iter().enumerate() {
                 // Every second timer is for the next tick, so that both slots are occupied.
-                // SAFETY: the node is on no wheel.
-                unsafe { wheel.insert(NonNull::from(node), (due + i as u64 % 2) * TICK) };
+                start(&mut wheel, node, (due + i as u64 % 2) * TICK);
                 now = (now + random.next() % (due / 16)).min(due - 1);
                 if random.next().is_multiple_of(3) {
                     assert_eq!(wheel.pop_due(now * TICK), None);
@@ -499,8 +512,7 @@ mod tests {
         let mut wheel = Wheel::new(0);
         let nodes: Vec<TimerNode> = (0..20_000).map(|_| TimerNode::new()).collect();
         for node in &nodes {
-            // SAFETY: the node is on no wheel.
-            unsafe { wheel.insert(NonNull::from(node), 500_000_000 + random.next() % 1_000_000_000) };
+            start(&mut wheel, node, 500_000_000 + random.next() % 1_000_000_000);
         }
         let (mut now, mut fired) = (0, 0);
         while !wheel.is_empty() {

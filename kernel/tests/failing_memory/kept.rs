@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Cx, Options, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Options, SpawnOptions};
 
 use crate::allocator::{Refuse, refuse};
 use crate::common::{Stage, does};
@@ -15,7 +15,7 @@ type Large = [u64; 20];
 #[test]
 fn pooled_memory_is_returned_before_an_allocation_is_refused() {
     let mut stage = Stage::new(Options::default());
-    let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, Large>| Resumed::Wait)).unwrap().pid;
+    let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, Large>| BodyPoll::Wait)).unwrap().pid;
     let done = Arc::new(AtomicUsize::new(0));
     let tells = done.clone();
     let sends = does(move |cx: &Cx<'_, u64>| {
@@ -32,7 +32,7 @@ fn pooled_memory_is_returned_before_an_allocation_is_refused() {
         assert_eq!(asked, 2, "refused, and tried again");
         assert!(nothing_kept, "no memory was left to return, and yet the send was not refused");
         tells.fetch_add(1, Ordering::Relaxed);
-        Resumed::Wait
+        BodyPoll::Wait
     });
     stage.host().spawn(&SpawnOptions::new(), sends).unwrap();
     stage.settle();

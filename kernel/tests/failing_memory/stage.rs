@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Body, Cx, Limits, Options, Pid, Reason, Resumed, RunOutcome, SpawnOptions};
+use atropos_kernel::{Body, BodyPoll, Cx, Limits, Options, Pid, Reason, RunOutcome, SpawnOptions};
 
 use crate::allocator::{self, Refuse};
-use crate::common::{self, Stepped, does};
+use crate::common::{self, does};
 
 /// Counters of the promised and the received signals.
 #[derive(Default, Debug)]
@@ -74,7 +74,7 @@ impl Drop for Letter {
 pub(crate) fn waits() -> impl Body<Message = Letter> {
     does(|cx: &Cx<'_, Letter>| {
         while cx.receive().is_some() {}
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -96,7 +96,7 @@ impl Deref for Stage {
 impl Stage {
     pub(crate) fn new(books: &'static Books) -> Self {
         let limits = Limits { names: 64, ..Limits::default() };
-        let world = Stepped { lets_through: true, ..Stepped::default() };
+        let world = common::propagates_panics();
         Self { books, stepped: common::Stage::in_world(Options { limits, ..Options::default() }, world) }
     }
 
@@ -122,17 +122,17 @@ impl Stage {
 
     /// Advances the clock, timer by timer.
     pub(crate) fn pass(&mut self, time: Duration) {
-        let end = self.world.now.load(Ordering::Relaxed) + time.as_nanos() as u64;
+        let end = self.world.now() + time.as_nanos() as u64;
         for _ in 0..200 {
             match self.run() {
                 RunOutcome::Idle { until: Some(until) } if until <= end => {
-                    self.world.now.fetch_max(until, Ordering::Relaxed);
+                    self.world.advance_to(until);
                 }
                 RunOutcome::Idle { .. } => break,
                 RunOutcome::Worked => {}
             }
         }
-        self.world.now.store(end, Ordering::Relaxed);
+        self.world.advance_to(end);
         self.settle();
     }
 

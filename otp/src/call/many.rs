@@ -105,8 +105,8 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
     /// The first `within` that is given is the deadline of the collection, for all replies
     /// together. When it passes before all replies have arrived, this is reported once, by
     /// [`CallError::TimedOut`] without a label. Later calls return the replies that have arrived
-    /// nevertheless, and then `None`. The requests stay open: [`RequestSet::renew`] waits for them
-    /// again. If the future is dropped, nothing is lost.
+    /// nevertheless, and then `None`. The requests stay open: [`RequestSet::reset_deadline`] waits
+    /// for them again. If the future is dropped, nothing is lost.
     pub async fn next<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -114,7 +114,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
     ) -> Option<(Option<L>, Result<T, CallError>)> {
         cx.checkpoint().await;
         if self.pending.is_empty() {
-            self.renew();
+            self.reset_deadline();
             return None;
         }
         let now = cx.with(|cx| cx.now());
@@ -214,13 +214,13 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
     }
 
     /// Clears the deadline: the next [`RequestSet::next`] with a time sets a new one.
-    pub fn renew(&mut self) {
+    pub fn reset_deadline(&mut self) {
         self.patience = Patience::Open;
     }
 
     /// Abandons all open requests.
     pub fn abandon<M: Send + 'static>(&mut self, cx: &Context<M>) {
-        self.renew();
+        self.reset_deadline();
         for Request { request, .. } in self.pending.drain(..) {
             request.abandon(cx);
         }

@@ -19,14 +19,15 @@ mod error;
 mod many;
 mod one;
 
+use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Context, Cursor, MaybeReady, NoMemory, NoReply, Peek, Pid, QueryFuture, QueryReply, Reason, Received, Reference,
-    Reply, ReplyFuture, RequestError, RequestFuture, SendError, reply,
+    CatchDrop, Context, Cursor, MaybeReady, NoMemory, NoReply, Peek, Pid, ProcessInfo, QueryFuture, Reason, Received,
+    Reference, Reply, ReplyFuture, RequestError, RequestFuture, SendError, reply,
 };
 
 pub use error::CallError;
@@ -45,7 +46,7 @@ pub struct PendingCall<T> {
     to: Pid,
     waits: WaitMode<T>,
     /// The query whether the server is alive, sent after it has dropped the request.
-    alive: Option<QueryFuture>,
+    alive: Option<QueryFuture<Result<Option<Box<ProcessInfo>>, NoMemory>>>,
 }
 
 /// The means by which the caller learns of the reply and of the server's exit.
@@ -54,8 +55,8 @@ enum WaitMode<T> {
     /// The request, which does both.
     Request(RequestFuture<T>),
     /// A reply, and a monitor whose DOWN is searched for from the cursor on. The reply is `None`
-    /// after it was dropped.
-    Monitored { monitor: Reference, cursor: Cursor, answer: Option<ReplyFuture<T>> },
+    /// after it was dropped. A panic of the destructor of a reply that was not taken is caught.
+    Monitored { monitor: Reference, cursor: Cursor, answer: Option<CatchDrop<ReplyFuture<T>>> },
 }
 
 /// Sends a request that `make` builds around the reply handle.
@@ -139,6 +140,7 @@ where
     let (reply, answer) = reply()?;
     let message = make(reply);
     let cursor = cx.cursor_at_end();
+    let answer = cx.with(|cx| cx.catch_drop(answer));
     let monitor = cx.monitor(to)?;
     Ok((message, PendingCall::monitored(to, monitor, cursor, answer)))
 }
@@ -165,7 +167,7 @@ impl<M: Send + 'static, T: Send + 'static> Drop for Kept<'_, M, T> {
 
 impl<T: Send + 'static> PendingCall<T> {
     /// Creates an open request whose server is monitored.
-    pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: ReplyFuture<T>) -> Self {
+    pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: CatchDrop<ReplyFuture<T>>) -> Self {
         Self { to, waits: WaitMode::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
     }
 
@@ -355,12 +357,12 @@ impl<T: Send + 'static> PendingCall<T> {
             // The query is ordered behind the request. A server that dropped the request because it
             // is dying drops the query as well, and then its DOWN is on the way.
             RequestError::ReplyDropped => match cx.with(|cx| cx.info(self.to)) {
-                Ok(MaybeReady::Pending(waiting)) => {
+                MaybeReady::Pending(waiting) => {
                     self.alive = Some(waiting);
                     self.poll_alive(task)
                 }
-                Ok(MaybeReady::Ready(_)) => self.poll_down(task),
-                Err(NoMemory) => Poll::Ready(Err(CallError::NoMemory)),
+                MaybeReady::Ready(Ok(_)) => self.poll_down(task),
+                MaybeReady::Ready(Err(NoMemory)) => Poll::Ready(Err(CallError::NoMemory)),
             },
         }
     }
@@ -371,7 +373,7 @@ impl<T: Send + 'static> PendingCall<T> {
         let Some(alive) = self.alive.as_mut() else { return Poll::Pending };
         let Poll::Ready(said) = Pin::new(alive).poll(task) else { return Poll::Pending };
         self.alive = None;
-        if matches!(said, QueryReply::Dead) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
+        if matches!(said, Ok(None)) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
     }
 
     /// Returns the result for a dead server: its DOWN is on the way, or has arrived since the last
@@ -393,7 +395,7 @@ impl<T> WaitMode<T> {
             Self::Request(requested) => requested.poll(task),
             Self::Monitored { answer, .. } => {
                 let Some(waits) = answer else { return Poll::Pending };
-                let polled = Pin::new(waits).poll(task);
+                let polled = Pin::new(&mut **waits).poll(task);
                 if let Poll::Ready(Err(_)) = polled {
                     *answer = None;
                 }

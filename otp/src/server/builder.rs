@@ -4,14 +4,14 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Overflow, Priority, ReplyFuture, SpawnOptions};
+use atropos_kernel::{Context, Host, Overflow, Priority, SpawnOptions};
 
-use super::rebirth::{MailPolicy, RestartInPlace};
+use super::restart_in_place::{MailboxPolicy, RestartInPlace};
 use super::serve::Startup;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::ReportHook;
-use crate::start::{InitAck, InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
-use crate::supervisor::{History, Intensity};
+use crate::restart_intensity::{History, Intensity};
+use crate::start::{InitOutcome, InitSender, PendingInit, StartError, StartFuture, Tie, launch, ready, up};
 use crate::wait::yield_if_exhausted;
 
 /// A server that is not started yet, and its options. It is started by a process
@@ -19,7 +19,7 @@ use crate::wait::yield_if_exhausted;
 /// supervisor ([`crate::ChildStarter::server`]).
 pub struct Start<'n, S: Server> {
     state: S,
-    rebirth: Option<RestartInPlace<S>>,
+    restart_in_place: Option<RestartInPlace<S>>,
     options: SpawnOptions<'static>,
     name: Option<&'n str>,
     init_timeout: Option<Duration>,
@@ -41,7 +41,7 @@ impl<S: Server> fmt::Debug for Start<'_, S> {
 impl<'n, S: Server> Start<'n, S> {
     /// Creates a builder for this server value, with default options.
     pub fn new(state: S) -> Self {
-        Self { state, rebirth: None, options: SpawnOptions::new(), name: None, init_timeout: None, hook: None }
+        Self { state, restart_in_place: None, options: SpawnOptions::new(), name: None, init_timeout: None, hook: None }
     }
 
     /// Registers the server under a name, before its `init` runs.
@@ -96,14 +96,15 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// Makes the server survive a panic of a callback: it continues with a new state in the same
-    /// process, see [`MailPolicy`]. `intensity` limits how often.
+    /// process, see [`MailboxPolicy`]. `intensity` limits how often.
     pub fn restart_in_place(
         mut self,
         make: impl FnMut() -> S + Send + 'static,
-        mail: MailPolicy<S::Message>,
+        mail: MailboxPolicy<S::Message>,
         intensity: Intensity,
     ) -> Self {
-        self.rebirth = Some(RestartInPlace { make: Box::new(make), mail, intensity, history: History::default() });
+        self.restart_in_place =
+            Some(RestartInPlace { make: Box::new(make), mail, intensity, history: History::default() });
         self
     }
 
@@ -195,9 +196,9 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Spawns the process, monitored, and linked if the options say so.
     pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<PendingInit, StartError> {
-        let Self { state, rebirth, options, name, hook, .. } = self;
-        let birth = Startup { state, rebirth, hook };
-        let body = move |cx: Context<Envelope<S>>, ready: InitSender| serve(cx, ready, birth);
+        let Self { state, restart_in_place, options, name, hook, .. } = self;
+        let startup = Startup { state, restart_in_place, hook };
+        let body = move |cx: Context<Envelope<S>>, ready: InitSender| serve(cx, ready, startup);
         let launched = match name {
             Some(name) => launch(cx, &options.name(name), tie, body),
             None => launch(cx, &options, tie, body),
@@ -218,38 +219,19 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts the server from the host. The second value resolves when the server is up; a host
     /// thread can block on it or ignore it.
-    pub fn start_from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
-        let Self { state, rebirth, options, name, hook, .. } = self;
+    pub fn start_from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, StartFuture), StartError> {
+        let Self { state, restart_in_place, options, name, hook, .. } = self;
         let options = match name {
             Some(name) => options.name(name),
             None => options,
         };
-        let birth = Startup { state, rebirth, hook };
+        let startup = Startup { state, restart_in_place, hook };
         let (ready, ack) = ready(None)?;
-        let server = host.spawn_async(&options, move |cx| serve(cx, ready, birth))?;
-        Ok((ServerRef::new(server.pid()), Starting(ack)))
+        let server = host.spawn_async(&options, move |cx| serve(cx, ready, startup))?;
+        Ok((ServerRef::new(server.pid()), StartFuture(ack)))
     }
 }
 
 fn ignored() -> StartError {
     StartError::Refused(atropos_kernel::Reason::value("ignore"))
-}
-
-/// The future of a start from the host. It resolves to `true` if the process is up, and to `false`
-/// if `init` returned `ignore`.
-#[derive(Debug)]
-#[must_use = "await it to learn whether the process is up"]
-pub struct Starting(pub(crate) ReplyFuture<InitAck>);
-
-impl core::future::Future for Starting {
-    type Output = Result<bool, StartError>;
-
-    fn poll(mut self: core::pin::Pin<&mut Self>, task: &mut core::task::Context<'_>) -> core::task::Poll<Self::Output> {
-        core::pin::Pin::new(&mut self.0).poll(task).map(|said| match said {
-            Ok(InitAck::Up) => Ok(true),
-            Ok(InitAck::Ignore) => Ok(false),
-            Ok(InitAck::Failed(reason)) => Err(StartError::Refused(reason)),
-            Err(_) => Err(StartError::Crashed(atropos_kernel::Reason::NOPROC)),
-        })
-    }
 }

@@ -53,13 +53,13 @@
 //! | --- | --- |
 //! | start | `builder` |
 //! | receive loop | `serve` |
-//! | new state after a crash | `rebirth` |
+//! | new state after a crash | `restart_in_place` |
 //! | client handles | `handle` |
 //! | system requests to the loop | `system` |
 
 mod builder;
 mod handle;
-mod rebirth;
+mod restart_in_place;
 mod serve;
 mod system;
 
@@ -70,9 +70,9 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, TimerError};
 
-pub use builder::{Start, Starting};
+pub use builder::Start;
 pub use handle::{ServerName, ServerRef};
-pub use rebirth::MailPolicy;
+pub use restart_in_place::MailboxPolicy;
 pub(crate) use serve::serve;
 pub use system::{Envelope, Event, Statistics};
 

@@ -7,8 +7,8 @@
 //!
 //! The whole loop runs inside one `catch_unwind`, so that each poll pays for it once, for all the
 //! messages that it handles. A callback that panics ends the loop, and after `terminate` the
-//! server; or the server restarts in place (`rebirth`) and its loop starts again. The state, and
-//! what the loop keeps for its successor, are stored outside of it, in `serve`.
+//! server; or the server restarts in place (`restart_in_place`) and its loop starts again. The
+//! state, and what the loop keeps for its successor, are stored outside of it, in `serve`.
 
 use core::pin::pin;
 use core::task::Poll;
@@ -16,7 +16,7 @@ use core::time::Duration;
 
 use atropos_kernel::{CatchDrop, Context, Cursor, Exit, Peek, Pid, Reason, Received};
 
-use super::rebirth::{MailPolicy, RestartInPlace};
+use super::restart_in_place::{MailboxPolicy, RestartInPlace};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
 use super::{InitError, Next, Server, ServerCx};
 use crate::catch_unwind::catch_unwind;
@@ -27,7 +27,7 @@ use crate::wait::{Deadline, TimeoutFired, first, poll_search, yield_if_exhausted
 /// The parts with which a server's process starts.
 pub(crate) struct Startup<S: Server> {
     pub(super) state: S,
-    pub(super) rebirth: Option<RestartInPlace<S>>,
+    pub(super) restart_in_place: Option<RestartInPlace<S>>,
     pub(super) hook: Option<ReportHook>,
 }
 
@@ -37,7 +37,7 @@ struct ServerLoop<S: Server> {
     statistics: Statistics,
     tracer: Option<CatchDrop<Tracer<S>>>,
     hook: Option<ReportHook>,
-    rebirth: Option<CatchDrop<RestartInPlace<S>>>,
+    restart_in_place: Option<CatchDrop<RestartInPlace<S>>>,
     /// A copy of the message that is being handled: the poison message, if the state crashes on it.
     handled: Option<CatchDrop<S::Message>>,
     /// The message on which the last state crashed, which this state handles again.
@@ -47,17 +47,26 @@ struct ServerLoop<S: Server> {
 }
 
 /// Runs a server's process; returns its exit reason.
-pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: InitSender, birth: Startup<S>) -> Reason {
-    let Startup { state, rebirth, hook } = birth;
+pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: InitSender, startup: Startup<S>) -> Reason {
+    let Startup { state, restart_in_place, hook } = startup;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
     let parent = ready.parent();
     let container = cx.panic_catcher();
     let urgent = Cursor::new();
-    let rebirth = rebirth.map(|rebirth| cx.with(|cx| cx.hold(rebirth)));
-    let mut server =
-        ServerLoop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
+    let restart_in_place = restart_in_place.map(|restart_in_place| cx.with(|cx| cx.catch_drop(restart_in_place)));
+    let mut server = ServerLoop {
+        cx,
+        parent,
+        statistics,
+        tracer: None,
+        hook,
+        restart_in_place,
+        handled: None,
+        poison: None,
+        urgent,
+    };
     // Declared after the loop's own part, so that it is dropped first.
-    let mut state = server.cx.with(|cx| cx.hold(state));
+    let mut state = server.cx.with(|cx| cx.catch_drop(state));
     let serving = server.serving();
     let begun = catch_unwind(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
@@ -132,17 +141,17 @@ impl<S: Server> ServerLoop<S> {
     /// Returns the next state after a crash, initialized; `None` if the server must exit.
     async fn restart_in_place(&mut self) -> Option<(CatchDrop<S>, Next<S::Message>)> {
         let now = self.cx.with(|cx| cx.now());
-        let rebirth = &mut **self.rebirth.as_mut()?;
-        if !rebirth.history.add(now, rebirth.intensity) {
+        let restart_in_place = &mut **self.restart_in_place.as_mut()?;
+        if !restart_in_place.history.add(now, restart_in_place.intensity) {
             return None;
         }
-        let state = self.cx.with(|cx| cx.catch_panic(|| (rebirth.make)())).ok()?;
-        let mut state = self.cx.with(|cx| cx.hold(state));
-        let drops = matches!(rebirth.mail, MailPolicy::Drop);
+        let state = self.cx.with(|cx| cx.catch_panic(|| (restart_in_place.make)())).ok()?;
+        let mut state = self.cx.with(|cx| cx.catch_drop(state));
+        let drops = matches!(restart_in_place.mail, MailboxPolicy::Drop);
         if drops {
             self.drop_mail().await;
         }
-        self.statistics.rebirths += 1;
+        self.statistics.restarts_in_place += 1;
         let serving = self.serving();
         let begun = catch_unwind(&self.cx.panic_catcher(), pin!(async { state.init(serving).await })).await;
         let next = match begun {
@@ -162,7 +171,7 @@ impl<S: Server> ServerLoop<S> {
         };
         while let Some(dropped) = first(&self.cx, TimeoutFired::Already, message).await {
             // A panic of the message's destructor does not hit the server.
-            self.cx.with(|cx| cx.let_go(dropped));
+            self.cx.with(|cx| cx.drop_caught(dropped));
             yield_if_exhausted(&self.cx).await;
         }
     }
@@ -288,7 +297,7 @@ impl<S: Server> ServerLoop<S> {
     fn begin(&mut self, message: &S::Message) {
         self.statistics.messages += 1;
         self.trace(Event::Message(message));
-        if self.rebirth.is_some() {
+        if self.restart_in_place.is_some() {
             self.handled = self.copy(message);
         }
     }
@@ -296,7 +305,7 @@ impl<S: Server> ServerLoop<S> {
     /// Records that it was handled without a crash.
     #[inline]
     fn end(&mut self) {
-        if self.rebirth.is_some() {
+        if self.restart_in_place.is_some() {
             self.handled = None;
         }
     }
@@ -304,9 +313,9 @@ impl<S: Server> ServerLoop<S> {
     /// Copies a message, for the next state if this one crashes on it.
     #[cold]
     fn copy(&self, message: &S::Message) -> Option<CatchDrop<S::Message>> {
-        let rebirth = self.rebirth.as_ref()?;
-        let copy = self.cx.with(|cx| cx.catch_panic(|| rebirth.copy(message))).ok().flatten();
-        copy.map(|copy| self.cx.with(|cx| cx.hold(copy)))
+        let restart_in_place = self.restart_in_place.as_ref()?;
+        let copy = self.cx.with(|cx| cx.catch_panic(|| restart_in_place.copy(message))).ok().flatten();
+        copy.map(|copy| self.cx.with(|cx| cx.catch_drop(copy)))
     }
 
     /// Handles a system request to the loop; an error ends the loop.
@@ -340,7 +349,7 @@ impl<S: Server> ServerLoop<S> {
             System::Statistics(reply) => reply.send(self.statistics),
             System::Trace(tracing) => {
                 let (tracer, reply) = *tracing;
-                self.tracer = Some(self.cx.with(|cx| cx.hold(tracer)));
+                self.tracer = Some(self.cx.with(|cx| cx.catch_drop(tracer)));
                 reply.send(());
             }
             System::TraceNoMore(reply) => {

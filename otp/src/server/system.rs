@@ -78,7 +78,7 @@ pub struct Statistics {
     /// The number of system requests to the loop.
     pub system: u64,
     /// The number of restarts in place.
-    pub rebirths: u64,
+    pub restarts_in_place: u64,
     /// `true` while it is suspended.
     pub suspended: bool,
 }

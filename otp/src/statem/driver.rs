@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Down, Exit, Reason, Reference, Reply, SendError};
+use atropos_kernel::{CatchDrop, Context, Down, Exit, Reason, Reference, Reply, SendError};
 
 use super::step::{Event, StateChange, TimeoutAction, TimeoutKind, Transition};
 use super::{MachineCx, Signal, StateMachine};
@@ -55,9 +55,11 @@ struct Running {
 /// A state machine, as a server.
 pub struct Driver<M: StateMachine> {
     machine: M,
-    state: Option<M::State>,
-    queue: VecDeque<Event<M>>,
-    postponed: VecDeque<Event<M>>,
+    // The driver keeps these for the machine, so the panics of their destructors are caught, each
+    // on its own: two that unwind together would abort the program.
+    state: Option<CatchDrop<M::State>>,
+    queue: VecDeque<CatchDrop<Event<M>>>,
+    postponed: VecDeque<CatchDrop<Event<M>>>,
     clocks: Vec<Running>,
     /// Zero timeouts that were not handled yet, in the order in which they were started (M5).
     due: Vec<TimeoutKind>,
@@ -95,7 +97,7 @@ impl<M: StateMachine> Driver<M> {
 
     /// Returns the current state; `None` before its `init` has returned.
     pub fn state(&self) -> Option<&M::State> {
-        self.state.as_ref()
+        self.state.as_deref()
     }
 
     /// Handles an event, and all that must be handled before the next external event.
@@ -121,7 +123,7 @@ impl<M: StateMachine> Driver<M> {
     /// Returns the next event that is handled before a receive.
     fn pop(&mut self) -> Option<Event<M>> {
         if let Some(happened) = self.queue.pop_front() {
-            return Some(happened);
+            return Some(happened.into_inner());
         }
         // M5: zero timeouts come after all inserted and postponed events.
         if self.due.is_empty() { None } else { Some(rung(self.due.remove(0))) }
@@ -130,13 +132,20 @@ impl<M: StateMachine> Driver<M> {
     /// Applies the result of a callback; an error ends the machine.
     async fn take(&mut self, step: Transition<M>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         let Transition { to, postponed, next, clocks } = step;
+        // Before anything is dropped, also the events of a step that stops.
+        let (postponed, next): (Option<_>, Vec<_>) = cx.with(|cx| {
+            let events = next.into_iter().map(|event| cx.catch_drop(Event::Internal(event)));
+            (postponed.map(|event| cx.catch_drop(event)), events.collect())
+        });
         self.postponed.extend(postponed);
         let changed = match to {
             StateChange::Stop(reason) => return Err(reason),
             StateChange::Keep => None,
             StateChange::Repeat => Some(None),
-            StateChange::To(state) if self.state.as_ref() == Some(&state) => None,
-            StateChange::To(state) => Some(self.state.replace(state)),
+            StateChange::To(state) => {
+                let state = cx.with(|cx| cx.catch_drop(state));
+                if self.state.as_ref() == Some(&state) { None } else { Some(self.state.replace(state)) }
+            }
         };
         if let Some(Some(_)) = &changed {
             self.cancel(TimeoutKind::State, cx);
@@ -147,7 +156,7 @@ impl<M: StateMachine> Driver<M> {
             }
         }
         for event in next.into_iter().rev() {
-            self.queue.push_front(Event::Internal(event));
+            self.queue.push_front(event);
         }
         self.set_all(clocks, cx)?;
         match changed {
@@ -157,7 +166,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     /// Calls `enter` (M3). `None` means that the machine enters the state from itself.
-    async fn enter(&mut self, from: Option<M::State>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
+    async fn enter(&mut self, from: Option<CatchDrop<M::State>>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         let Some(state) = &self.state else { return Ok(()) };
         let entered = self.machine.enter(from.as_ref().unwrap_or(state), state, cx).await;
         if let StateChange::Stop(reason) = entered.0.to {
@@ -214,7 +223,8 @@ impl<M: StateMachine> Server for Driver<M> {
     type Message = MachineMessage<M>;
 
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<MachineMessage<M>>, InitError> {
-        self.state = Some(self.machine.init(cx).await?);
+        let state = self.machine.init(cx).await?;
+        self.state = Some(cx.with(|cx| cx.catch_drop(state)));
         self.enter(None, cx).await.map_err(InitError::Stop)?;
         Ok(Next::Continue(MachineMessage(MessageContent::Began)))
     }
@@ -238,7 +248,7 @@ impl<M: StateMachine> Server for Driver<M> {
     }
 
     async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
-        self.machine.terminate(reason, self.state.as_ref(), cx).await;
+        self.machine.terminate(reason, self.state.as_deref(), cx).await;
     }
 }
 

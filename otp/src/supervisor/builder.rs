@@ -1,45 +1,37 @@
 //! The builder of a supervisor that is not started yet: [`Supervisor`].
 
 use alloc::borrow::Cow;
-use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
 use core::fmt;
 
 use atropos_kernel::{Context, Host, SpawnOptions};
 
 use super::backoff::Backoff;
-use super::dynamic::Template;
+use super::child_spec::ChildSpec;
+use super::config::SupervisorConfig;
 use super::handle::SupervisorRef;
-use super::intensity::{Intensity, RestartHistory};
-use super::requests::Request;
-use super::running::supervise;
-use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
+use super::protocol::Request;
+use super::run::supervise;
+use crate::error::StartError;
 use crate::report::ReportHook;
-use crate::server::Starting;
-use crate::start::{InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
+use crate::restart_intensity::{Intensity, RestartHistory};
+use crate::spec::{AutoShutdown, Strategy};
+use crate::start::{InitOutcome, InitSender, PendingInit, StartFuture, Tie, launch, ready, up};
 use crate::wait::yield_if_exhausted;
 
 /// A supervisor that is not started yet, and its child specifications. By default it allows one
 /// restart in 5 s, as in OTP ([`Intensity::FORGIVING`] allows three).
 #[must_use = "start it by `start_link`, `start_from_host`, or a supervisor"]
 pub struct Supervisor {
-    pub(super) strategy: Strategy,
-    pub(super) intensity: Intensity,
-    pub(super) auto: AutoShutdown,
-    pub(super) children: Vec<ChildSpec>,
-    pub(super) template: Option<Template>,
-    pub(super) hook: Option<ReportHook>,
-    pub(super) backoff: Option<Backoff>,
-    pub(super) carried: RestartHistory,
+    pub(super) config: SupervisorConfig,
     name: Option<Cow<'static, str>>,
 }
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervisor")
-            .field("strategy", &self.strategy)
-            .field("intensity", &self.intensity)
-            .field("children", &self.children)
+            .field("strategy", &self.config.strategy)
+            .field("intensity", &self.config.intensity)
+            .field("children", &self.config.children)
             .finish_non_exhaustive()
     }
 }
@@ -47,17 +39,7 @@ impl fmt::Debug for Supervisor {
 impl Supervisor {
     /// Creates a supervisor without children.
     pub fn new(strategy: Strategy) -> Self {
-        Self {
-            strategy,
-            intensity: Intensity::DEFAULT,
-            auto: AutoShutdown::Never,
-            children: Vec::new(),
-            template: None,
-            hook: None,
-            backoff: None,
-            carried: RestartHistory::default(),
-            name: None,
-        }
+        Self { config: SupervisorConfig::new(strategy), name: None }
     }
 
     /// Creates a supervisor with the strategy [`Strategy::OneForOne`]: only the child that
@@ -79,39 +61,39 @@ impl Supervisor {
 
     /// Sets the restart intensity: how many restarts the supervisor allows in which period.
     pub fn intensity(mut self, intensity: Intensity) -> Self {
-        self.intensity = intensity;
+        self.config.intensity = intensity;
         self
     }
 
     /// Sets automatic shutdown, i.e. whether the supervisor shuts down when significant children
     /// terminate.
     pub fn auto_shutdown(mut self, auto: AutoShutdown) -> Self {
-        self.auto = auto;
+        self.config.auto = auto;
         self
     }
 
     /// Adds a child at the end of the start order.
     pub fn child(mut self, child: ChildSpec) -> Self {
-        self.children.push(child);
+        self.config.children.push(child);
         self
     }
 
     /// Adds children at the end of the start order.
     pub fn children(mut self, children: impl IntoIterator<Item = ChildSpec>) -> Self {
-        self.children.extend(children);
+        self.config.children.extend(children);
         self
     }
 
     /// Sets the wait before restarts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = Some(backoff);
+        self.config.backoff = Some(backoff);
         self
     }
 
     /// Continues the restart history of a supervisor that is gone ([`SupervisorRef::history`]), so
     /// the new one does not get a fresh restart budget.
     pub fn with_history(mut self, carried: RestartHistory) -> Self {
-        self.carried = carried;
+        self.config.carried = carried;
         self
     }
 
@@ -124,27 +106,15 @@ impl Supervisor {
     /// Sets the hook that receives reports of its children's starts, exits and failures.
     /// Supervisors and servers below it without a hook of their own report to the same hook.
     pub fn on_report(mut self, hook: ReportHook) -> Self {
-        self.hook = Some(hook);
+        self.config.hook = Some(hook);
         self
     }
 
     pub(crate) fn inherit(mut self, hook: Option<&ReportHook>) -> Self {
-        if self.hook.is_none() {
-            self.hook = hook.cloned();
+        if self.config.hook.is_none() {
+            self.config.hook = hook.cloned();
         }
         self
-    }
-
-    /// Checks the child specifications.
-    fn check(&self) -> Result<(), SpecError> {
-        let mut ids = BTreeSet::new();
-        for child in &self.children {
-            child.traits.check(Some(&child.id), self.auto)?;
-            if !ids.insert(&child.id) {
-                return Err(SpecError::DuplicateId(child.id.clone()));
-            }
-        }
-        self.template.as_ref().map_or(Ok(()), |template| template.traits.check(None, self.auto))
     }
 
     /// Starts the supervisor, linked with the caller, and waits until its children are up. If the
@@ -177,26 +147,26 @@ impl Supervisor {
 
     /// Spawns the process, attached to the caller as the options say, and monitored.
     pub(crate) fn launch<M: Send + 'static>(
-        mut self,
+        self,
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
         tie: Tie,
     ) -> Result<PendingInit, StartError> {
-        self.check()?;
-        let name = self.name.take();
+        self.config.check()?;
+        let Self { config, name } = self;
         let options = options(ties, name.as_deref());
-        let body = move |cx: Context<Request>, ready: InitSender| supervise(cx, ready, self);
+        let body = move |cx: Context<Request>, ready: InitSender| supervise(cx, ready, config);
         launch(cx, &options, tie, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
     }
 
     /// Starts the supervisor from the host. The second value resolves when the supervisor is up.
-    pub fn start_from_host(mut self, host: &Host<'_>) -> Result<(SupervisorRef, Starting), StartError> {
-        self.check()?;
-        let name = self.name.take();
+    pub fn start_from_host(self, host: &Host<'_>) -> Result<(SupervisorRef, StartFuture), StartError> {
+        self.config.check()?;
+        let Self { config, name } = self;
         let (ready, ack) = ready(None)?;
         let supervisor =
-            host.spawn_async(&options(SpawnOptions::new(), name.as_deref()), move |cx| supervise(cx, ready, self))?;
-        Ok((SupervisorRef::new(supervisor.pid()), Starting(ack)))
+            host.spawn_async(&options(SpawnOptions::new(), name.as_deref()), move |cx| supervise(cx, ready, config))?;
+        Ok((SupervisorRef::new(supervisor.pid()), StartFuture(ack)))
     }
 }
 

@@ -19,8 +19,9 @@ use core::hash::{BuildHasherDefault, Hasher};
 use atropos_kernel::{CatchDrop, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
-use super::spec::{ChildId, ChildKind, ChildProps, Restart, StartFn};
+use super::child_spec::{ChildProps, StartFn};
 use crate::report::Offender;
+use crate::spec::{ChildId, ChildKind, Restart};
 
 /// The slot of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

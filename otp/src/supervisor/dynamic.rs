@@ -6,8 +6,6 @@
 //! identified by their pids.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -16,37 +14,15 @@ use atropos_kernel::{Context, Host, Pid};
 
 use super::backoff::Backoff;
 use super::builder::Supervisor;
-use super::handle::{StartChildError, SupervisorRef};
-use super::intensity::Intensity;
-use super::requests::Request;
-use super::spec::{AutoShutdown, ChildKind, ChildProps, Restart, Shutdown, StartFn, Strategy};
-use super::starter::{ChildStarter, StartedChild};
+use super::child_spec::{ChildArgs, ChildProps, StartedChild, Template};
+use super::handle::SupervisorRef;
+use super::protocol::{Request, StartChildError};
+use super::starter::ChildStarter;
+use crate::error::StartError;
 use crate::report::ReportHook;
-use crate::server::Starting;
-use crate::start::StartError;
-
-/// The arguments of a child, of the template's type.
-pub(super) type ChildArgs = Box<dyn Any + Send>;
-
-type MakeFn = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChild, StartError> + Send + Sync;
-
-pub(super) struct Template {
-    pub(super) traits: ChildProps,
-    make: Arc<MakeFn>,
-    accepts: fn(&ChildArgs) -> bool,
-}
-
-impl Template {
-    /// Returns a start function for one child, or the arguments back if they are not of the
-    /// template's type.
-    pub(super) fn factory(&self, mut arguments: ChildArgs) -> Result<StartFn, ChildArgs> {
-        if !(self.accepts)(&arguments) {
-            return Err(arguments);
-        }
-        let make = self.make.clone();
-        Ok(Box::new(move |starter| make(starter, &mut arguments)))
-    }
-}
+use crate::restart_intensity::Intensity;
+use crate::spec::{AutoShutdown, ChildKind, Restart, Shutdown, Strategy};
+use crate::start::StartFuture;
 
 /// A supervisor for children that are started from one template with arguments of type `A`.
 #[must_use = "start it by `start_link`, `start_from_host`, or a supervisor"]
@@ -74,20 +50,13 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     where
         F: Fn(&mut ChildStarter<'_>, &mut A) -> Result<StartedChild, StartError> + Send + Sync + 'static,
     {
-        let make = move |starter: &mut ChildStarter<'_>, arguments: &mut ChildArgs| match arguments.downcast_mut::<A>()
-        {
-            Some(arguments) => start(starter, arguments),
-            None => unreachable!("the type was checked when the child was added"),
-        };
-        let traits = ChildProps { restart: Restart::Temporary, ..ChildProps::default() };
-        let accepts = |arguments: &ChildArgs| arguments.is::<A>();
         let mut supervisor = Supervisor::new(Strategy::Dynamic);
-        supervisor.template = Some(Template { traits, make: Arc::new(make), accepts });
+        supervisor.config.template = Some(Template::new(start));
         Self { supervisor, takes: PhantomData }
     }
 
     fn traits(mut self, change: impl FnOnce(&mut ChildProps)) -> Self {
-        if let Some(template) = &mut self.supervisor.template {
+        if let Some(template) = &mut self.supervisor.config.template {
             change(&mut template.traits);
         }
         self
@@ -150,7 +119,7 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     }
 
     /// Starts the supervisor from the host, see [`Supervisor::start_from_host`].
-    pub fn start_from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, Starting), StartError> {
+    pub fn start_from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, StartFuture), StartError> {
         self.supervisor.start_from_host(host).map(|(supervisor, starting)| (DynamicRef::new(supervisor), starting))
     }
 }

@@ -54,33 +54,38 @@
 //!
 //! | topic | file |
 //! | --- | --- |
-//! | specification of children and of their supervisor | `spec`, `builder`, `dynamic` |
-//! | limits of restarts | `intensity`, `backoff` |
-//! | context of a start function | `starter` |
-//! | table of the children | `children` |
-//! | supervisor process | `running`, `starting`, `restart`, `stop`, `requests` |
+//! | specification of a child, messages and replies, options | `child_spec`, `protocol`, `config` |
+//! | back-off of restarts | `backoff` |
+//! | table of the children; state of the process | `children`, `state` |
+//! | what the process does | `start_children`, `restart`, `stop`, `requests`, `run` |
+//! | builders; context of a start function | `builder`, `dynamic`, `starter` |
 //! | client handle | `handle` |
 
 mod backoff;
 mod builder;
+mod child_spec;
 mod children;
+mod config;
 mod dynamic;
 mod handle;
-mod intensity;
+mod protocol;
 mod requests;
 mod restart;
-mod running;
-mod spec;
+mod run;
+mod start_children;
 mod starter;
-mod starting;
+mod state;
 mod stop;
 
 pub use backoff::Backoff;
 pub use builder::Supervisor;
+pub use child_spec::{ChildSpec, StartedChild};
 pub use dynamic::{DynamicRef, DynamicSupervisor};
-pub use handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError, SupervisorRef};
-pub(crate) use intensity::History;
-pub use intensity::{Intensity, RestartHistory};
-pub use spec::{AutoShutdown, ChildId, ChildKind, ChildSpec, Restart, Shutdown, SpecError, Strategy};
-pub use starter::{ChildStarter, StartedChild};
-pub use starting::FailedToStart;
+pub use handle::SupervisorRef;
+pub use protocol::{ChildCounts, ChildInfo, ChildState, ControlError, StartChildError};
+pub use start_children::FailedToStart;
+pub use starter::ChildStarter;
+
+pub use crate::error::SpecError;
+pub use crate::restart_intensity::{Intensity, RestartHistory};
+pub use crate::spec::{AutoShutdown, ChildId, ChildKind, Restart, Shutdown, Strategy};

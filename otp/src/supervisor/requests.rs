@@ -1,48 +1,15 @@
-//! The requests to a supervisor, and how it handles them: [`Request`].
+//! The handlers of the requests to a supervisor.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use atropos_kernel::{Pid, Reply};
 
+use super::child_spec::{ChildArgs, ChildSpec};
 use super::children::{Child, ChildKey, State};
-use super::dynamic::ChildArgs;
-use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
-use super::intensity::RestartHistory;
-use super::running::{Flow, SupervisorState};
-use super::spec::{ChildId, ChildSpec, Strategy};
-
-/// The child to terminate.
-#[derive(Debug)]
-pub(super) enum Which {
-    Id(ChildId),
-    Process(Pid),
-}
-
-/// The reply to a request to add a child.
-pub(super) type Added = Result<Option<Pid>, StartChildError>;
-
-/// The message type of a supervisor's process.
-pub(crate) enum Request {
-    StartChild(Box<ChildSpec>, Reply<Added>),
-    StartDynamic(ChildArgs, Reply<Added>),
-    /// Withdraws a child whose caller was cancelled after the reply was sent and before it was
-    /// read: the supervisor stops and deletes the child.
-    GiveUp(Pid),
-    Terminate(Which, Reply<Result<(), ControlError>>),
-    Restart(ChildId, Reply<Result<Option<Pid>, ControlError>>),
-    Delete(ChildId, Reply<Result<(), ControlError>>),
-    Which(Reply<Vec<ChildInfo>>),
-    Count(Reply<Counts>),
-    History(Reply<RestartHistory>),
-    /// A message of the supervisor to itself: this attempt of a restart, and whether it has been
-    /// counted already.
-    Try {
-        place: ChildKey,
-        attempt: u64,
-        counted: bool,
-    },
-}
+use super::protocol::{Added, ChildCounts, ChildInfo, ChildState, ControlError, Request, StartChildError, Which};
+use super::state::{Flow, SupervisorState};
+use crate::spec::{ChildId, Strategy};
+use crate::wait::yield_if_exhausted;
 
 impl SupervisorState {
     pub(super) async fn request(&mut self, request: Request) -> Flow {
@@ -84,7 +51,7 @@ impl SupervisorState {
             self.discard(spec);
             return Err(error);
         }
-        let factory = self.cx.with(|cx| cx.hold(spec.factory));
+        let factory = self.cx.with(|cx| cx.catch_drop(spec.factory));
         self.add_child(Child::new(Some(spec.id), spec.traits, factory)).await
     }
 
@@ -108,7 +75,7 @@ impl SupervisorState {
         };
         match factory {
             Ok((traits, factory)) => {
-                let factory = self.cx.with(|cx| cx.hold(factory));
+                let factory = self.cx.with(|cx| cx.catch_drop(factory));
                 self.add_child(Child::new(None, traits, factory)).await
             }
             Err(arguments) => {
@@ -208,10 +175,9 @@ impl SupervisorState {
         children
     }
 
-    fn count(&self) -> Counts {
+    fn count(&self) -> ChildCounts {
         let (all, supervisors) = (self.children.len(), self.children.supervisors());
         let specs = if self.strategy == Strategy::Dynamic { 1 } else { all };
-        Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
+        ChildCounts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }
 }
-use crate::wait::yield_if_exhausted;

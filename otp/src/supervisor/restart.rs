@@ -5,12 +5,12 @@ use atropos_kernel::{Pid, Reason};
 
 use super::backoff::random;
 use super::children::{ChildKey, State};
-use super::requests::Request;
-use super::running::{Flow, SupervisorState};
-use super::spec::Strategy;
-use super::starting::StartProgress;
+use super::protocol::Request;
+use super::start_children::StartProgress;
+use super::state::{Flow, SupervisorState};
+use crate::error::StartError;
 use crate::report::Report;
-use crate::start::StartError;
+use crate::spec::Strategy;
 
 impl SupervisorState {
     /// Handles a child that is down or could not be restarted: counts the restart, then restarts

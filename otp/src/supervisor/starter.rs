@@ -18,27 +18,12 @@ use atropos_kernel::task::IntoReason;
 use atropos_kernel::{Body, Context, Pid, Reason, SpawnError, SpawnOptions};
 
 use super::builder::Supervisor;
-use super::requests::Request;
-use super::spec::StartFn;
+use super::child_spec::{StartFn, StartedChild};
+use super::protocol::Request;
+use crate::error::StartError;
 use crate::report::ReportHook;
 use crate::server::{Server, Start};
-use crate::start::{InitSender, PendingInit, StartError, Tie, launch};
-
-/// The result of a start function: a child that was started, or `ignore`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "return it to the supervisor"]
-pub struct StartedChild(Option<Pid>);
-
-impl StartedChild {
-    /// The result `ignore`: nothing was started, which is not an error. The child stays without a
-    /// process.
-    pub const IGNORE: Self = Self(None);
-
-    /// Returns the pid of the child.
-    pub fn pid(self) -> Option<Pid> {
-        self.0
-    }
-}
+use crate::start::{InitSender, PendingInit, Tie, launch};
 
 /// The context that a start function uses to start its child.
 pub struct ChildStarter<'a> {

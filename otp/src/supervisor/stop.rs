@@ -24,10 +24,10 @@ use core::time::Duration;
 use atropos_kernel::{Context, Cursor, Peek, Pid, Reason, Received, Reference};
 
 use super::children::{ChildKey, Children, Ending, State};
-use super::requests::Request;
-use super::running::SupervisorState;
-use super::spec::{Restart, Shutdown, Strategy};
+use super::protocol::Request;
+use super::state::SupervisorState;
 use crate::report::Report;
+use crate::spec::{Restart, Shutdown, Strategy};
 use crate::wait::{KILL_TIMEOUT, TimeoutFired, pid_of, poll_search, yield_if_exhausted};
 
 /// A child that was sent its exit signal, or could not be.
@@ -266,13 +266,13 @@ fn poll_look(
         let of_one = |peek: Peek<'_, Request>| match peek {
             Peek::Exit(exit) => exit.from.is_some_and(|from| children.awaited(from, None).is_some()),
             Peek::Down(down) => {
-                pid_of(&down.object).is_some_and(|pid| children.awaited(pid, Some(down.reference)).is_some())
+                pid_of(&down.target).is_some_and(|pid| children.awaited(pid, Some(down.reference)).is_some())
             }
             _ => false,
         };
         match poll_search(cx, task, cursor, of_one) {
             Poll::Ready(Some(Received::Down(down))) => {
-                if let Some(place) = pid_of(&down.object).and_then(|pid| children.ended(pid, down.reason)) {
+                if let Some(place) = pid_of(&down.target).and_then(|pid| children.ended(pid, down.reason)) {
                     return Poll::Ready(Some(place));
                 }
             }

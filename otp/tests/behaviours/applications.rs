@@ -61,7 +61,7 @@ fn kind_decides_what_the_end_of_an_application_means() {
         let applications = Applications::new()
             .with(Application::new("base", tree(&yard, "base")))
             .with(Application::new("judged", tree(&yard, "judged")).depends_on("base").kind(kind))
-            .and_start("judged");
+            .start_on_boot("judged");
         let (manager, top) = bed.run(move |cx: Context<()>| async move {
             let manager = applications.manager().start(&cx).await.expect("up");
             let up = manager.which_applications(&cx).await.expect("alive");
@@ -82,7 +82,7 @@ fn manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
     let applications = Applications::new()
         .with(Application::new("a", tree(&yard, "a")))
         .with(Application::new("b", tree(&yard, "b")).depends_on("a"))
-        .and_start("b");
+        .start_on_boot("b");
     let failed = bed.run(move |cx: Context<()>| async move { applications.manager().start(&cx).await.map(|_| ()) });
     let Err(StartError::Refused(reason)) = failed else { panic!("{failed:?}") };
     let atropos_kernel::ReasonKind::Value(value) = reason.kind() else { panic!("{reason}") };

@@ -93,7 +93,7 @@ fn supervised_tasks_end_with_their_supervisor_and_are_not_restarted() {
         assert!(matches!(task.join(&cx, None).await, Err(CallError::Down(_))));
         assert_eq!(tasks.supervisor().count_children(&cx).await.expect("alive").active, 0);
         tasks.run(&cx, waits).await.expect("started");
-        tasks.spawn(&cx, waits).await.expect("started").abandon(&cx);
+        tasks.spawn(&cx, waits).await.expect("started").detach(&cx);
         assert_eq!(tasks.supervisor().count_children(&cx).await.expect("alive").active, 2);
     });
     bed.exit(supervisor, Reason::SHUTDOWN);

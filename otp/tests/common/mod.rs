@@ -1,74 +1,22 @@
-//! The test bed: virtual cores that one thread steps in an order that a seed decides, virtual time,
-//! and scripted workers that are counted.
+//! The test bed: simulated cores (`atropos-sim`) and virtual time, and scripted workers that are
+//! counted.
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atropos_kernel::platform::{CurrentSlot, Platform};
-use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::{
-    CatchPanic, Context, Core, Host, Kernel, Options, Pid, Reason, Received, RunOutcome, SpawnOptions, Tombstone, task,
-};
+use atropos_kernel::{Context, Host, Kernel, Options, Pid, Reason, Received, SpawnOptions, Tombstone, task};
 use atropos_otp::{ChildSpec, ChildStarter, Report, ReportHook, StartError, StartedChild, Supervisor, SupervisorRef};
+use atropos_sim::Sim;
 
-thread_local! {
-    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
-}
+pub(crate) use atropos_sim::crash;
 
-fn current_slot() -> *const CurrentSlot {
-    HERE.with(std::ptr::from_ref)
-}
-
-struct Virtual(AtomicU64);
-
-// SAFETY: `Platform::current_slot` always returns `current_slot`, whose thread-local cell has no
-// destructor and belongs to one thread. All virtual cores run one after the other on that thread,
-// and `catch_panic` calls the code there before it returns.
-unsafe impl Platform for Virtual {
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn wake(&self, _core: usize) {}
-
-    fn current_slot(&self) -> fn() -> *const CurrentSlot {
-        current_slot
-    }
-
-    fn panic_catcher(&self) -> Option<CatchPanic> {
-        Some(|code| drop(catch_unwind(AssertUnwindSafe(code))))
-    }
-
-    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
-        catch_unwind(AssertUnwindSafe(code)).map_err(|panic| match panic.downcast::<String>() {
-            Ok(text) => Reason::crash(*text),
-            Err(panic) => Reason::crash(panic.downcast_ref::<&str>().copied().unwrap_or("a panic").to_owned()),
-        })
-    }
-
-    fn on_unhandled_panic(&self, reason: &Reason) {
-        panic!("a destructor panicked: {reason}");
-    }
-}
-
-/// Panics on purpose, without the hook that would print it.
-pub(crate) fn crash(text: &str) -> ! {
-    std::panic::resume_unwind(Box::new(text.to_owned()))
-}
-
-/// The test bed of virtual cores.
+/// The test bed of simulated cores.
 pub(crate) struct Bed {
     pub(crate) kernel: Arc<Kernel>,
-    clock: Arc<Virtual>,
-    cores: Vec<(Core, Option<u64>)>,
-    participant: Participant,
-    random: u64,
+    sim: Sim,
 }
 
 impl Bed {
@@ -77,90 +25,37 @@ impl Bed {
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let clock = Arc::new(Virtual(AtomicU64::new(0)));
-        let (cores, seed) = (options.cores, options.seed);
-        let kernel = Kernel::new(options, Domain::new(), clock.clone());
-        let cores = (0..cores).map(|id| (Core::new(kernel.clone(), id), None)).collect();
-        let participant = kernel.register();
-        Self { kernel, clock, cores, participant, random: seed }
-    }
-
-    fn random(&mut self, below: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) as usize % below
+        // A step is one slice, so that a test can act between any two.
+        let sim = Sim::with(options).slices_per_step(1..=1);
+        Self { kernel: sim.kernel().clone(), sim }
     }
 
     pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
-        f(&Host::new(&self.kernel, &self.participant))
-    }
-
-    fn run_core(&mut self, core: usize, slices: u32) {
-        let (core, due) = &mut self.cores[core];
-        *due = match core.run(slices) {
-            RunOutcome::Worked => None,
-            RunOutcome::Idle { until } => until,
-        };
+        f(&self.sim.host())
     }
 
     /// Runs one slice of a random core that has work; returns `false` if no core has any.
     pub(crate) fn step(&mut self) -> bool {
-        let awake: Vec<usize> = (0..self.cores.len()).filter(|core| !self.kernel.is_idle(*core)).collect();
-        if awake.is_empty() {
-            return false;
-        }
-        let core = awake[self.random(awake.len())];
-        self.run_core(core, 1);
-        true
+        self.sim.step()
     }
 
     /// Steps until no core has work before time advances.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..10_000_000 {
-            if !self.step() {
-                assert!(self.kernel.is_quiescent());
-                return;
-            }
-        }
-        panic!("the system does not become idle");
+        self.sim.settle().expect("the cores come to rest");
     }
 
     pub(crate) fn now(&self) -> Duration {
-        Duration::from_nanos(self.clock.now())
-    }
-
-    fn next_due(&self) -> Option<u64> {
-        self.cores.iter().filter_map(|(_, due)| *due).min()
-    }
-
-    fn advance(&mut self, to: u64) {
-        self.clock.0.fetch_max(to, Ordering::Relaxed);
-        for core in 0..self.cores.len() {
-            self.run_core(core, 1);
-        }
-        self.settle();
+        self.sim.now()
     }
 
     /// Advances the virtual time.
     pub(crate) fn sleep(&mut self, time: Duration) {
-        self.settle();
-        let end = self.clock.now() + time.as_nanos() as u64;
-        while let Some(due) = self.next_due().filter(|due| *due <= end) {
-            self.advance(due);
-        }
-        self.advance(end);
+        self.sim.sleep(time).expect("the cores come to rest");
     }
 
     /// Advances the time to the next timer; returns `false` if there is none.
     pub(crate) fn next_timer(&mut self) -> bool {
-        self.settle();
-        let due = self.next_due();
-        if let Some(due) = due {
-            self.advance(due);
-        }
-        due.is_some()
+        self.sim.next_timer().expect("the cores come to rest")
     }
 
     pub(crate) fn spawn<M, S, F>(&self, trap: bool, body: S) -> Pid

@@ -7,7 +7,7 @@
 //! refused only when all slots are taken, and at rest exactly as many spawns succeed as there are
 //! free slots.
 
-use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions, Tombstone};
+use atropos_kernel::{BodyPoll, Cx, MonitorTarget, Pid, Reason, Received, SpawnError, SpawnOptions, Tombstone};
 use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -62,7 +62,7 @@ impl Drop for Living {
 }
 
 /// Returns a body that lives for a few slices, or until a message arrives, and reads its messages.
-fn child(facts: Shared<Facts>, mut slices: usize) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+fn child(facts: Shared<Facts>, mut slices: usize) -> impl FnMut(&Cx<'_, Mail>) -> BodyPoll + Send {
     let mut living = None;
     move |cx| {
         if living.is_none() {
@@ -78,21 +78,21 @@ fn child(facts: Shared<Facts>, mut slices: usize) -> impl FnMut(&Cx<'_, Mail>) -
             slices = 0;
         }
         if slices == FOR_EVER {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         slices = slices.saturating_sub(1);
-        if slices == 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Yield }
+        if slices == 0 { BodyPoll::Exit(Reason::NORMAL) } else { BodyPoll::Yield }
     }
 }
 
 /// Returns a body that starts children, again and again, and monitors them.
-fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> BodyPoll + Send {
     let mut left = 5 + random(8);
     move |cx| {
         while let Some(received) = cx.receive() {
             match received {
                 Received::Down(down) => {
-                    let MonitorTarget::Pid(pid) = down.object else { panic!("monitored by pid") };
+                    let MonitorTarget::Pid(pid) = down.target else { panic!("monitored by pid") };
                     let struck = facts.with(|facts| facts.struck.contains(&pid));
                     match Cause::of(&down.reason) {
                         Cause::Normal => {}
@@ -105,7 +105,7 @@ fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Re
             }
         }
         if left == 0 {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         left -= 1;
         let child = body(lives.begin(), child(facts.clone(), 1 + random(3)));
@@ -114,7 +114,7 @@ fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Re
             Err(SpawnError::TooMany) => {}
             Err(error) => panic!("{error}"),
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }
 }
 

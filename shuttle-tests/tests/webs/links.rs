@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, MonitorTarget, Pid, Reason, Received, SpawnOptions};
 use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -46,7 +46,7 @@ enum Says {
 
 /// One process's view of another.
 #[derive(Clone, Copy, Default, Debug)]
-struct ReasonKind {
+struct PeerView {
     linked: bool,
     /// `true` if the process has unlinked and not linked again.
     cut: bool,
@@ -61,7 +61,7 @@ struct Facts {
     pids: Vec<Pid>,
     traps: Vec<bool>,
     plans: Vec<Vec<Step>>,
-    views: Vec<Vec<ReasonKind>>,
+    views: Vec<Vec<PeerView>>,
     ready: usize,
     /// Receiver, sender and cause of each EXIT.
     exits: Vec<(usize, usize, Cause)>,
@@ -138,13 +138,13 @@ struct Node {
 }
 
 impl Node {
-    fn receive(&mut self, cx: &Cx<'_, Cargo<Says>>) -> Option<Resumed> {
+    fn receive(&mut self, cx: &Cx<'_, Cargo<Says>>) -> Option<BodyPoll> {
         while let Some(received) = cx.receive() {
             match received {
                 Received::Message(cargo) => match *cargo.open() {
                     Says::Linked(by) => self.told[by] = true,
-                    Says::Crash => return Some(Resumed::Exit(Cause::crash(self.who, &self.lives))),
-                    Says::End => return Some(Resumed::Exit(Reason::NORMAL)),
+                    Says::Crash => return Some(BodyPoll::Exit(Cause::crash(self.who, &self.lives))),
+                    Says::End => return Some(BodyPoll::Exit(Reason::NORMAL)),
                 },
                 Received::Exit(exit) => {
                     let cause = Cause::of(&exit.reason);
@@ -199,7 +199,7 @@ impl Node {
         true
     }
 
-    fn resume(&mut self, cx: &Cx<'_, Cargo<Says>>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Cargo<Says>>) -> BodyPoll {
         if self.wrong == Wrong::DoesNotTrap && self.done == 0 {
             cx.trap_exit(false);
         }
@@ -208,23 +208,23 @@ impl Node {
             if let Some(ended) = self.receive(cx) {
                 return ended;
             }
-            let Some(step) = steps.get(self.done) else { return Resumed::Wait };
+            let Some(step) = steps.get(self.done) else { return BodyPoll::Wait };
             if !self.step(cx, *step) || cx.is_dying() {
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             self.done += 1;
             if self.done == steps.len() {
                 self.facts.with(|facts| facts.ready += 1);
             }
             if chance(3) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
     }
 }
 
 /// Returns a body that monitors all processes and records their DOWNs.
-fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
+fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> BodyPoll + Send {
     let mut begun = false;
     move |cx| {
         if !std::mem::replace(&mut begun, true) {
@@ -239,12 +239,12 @@ fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
                 let who = facts
                     .pids
                     .iter()
-                    .position(|pid| down.object == MonitorTarget::Pid(*pid))
+                    .position(|pid| down.target == MonitorTarget::Pid(*pid))
                     .expect("a process of the graph");
                 assert_eq!(facts.downs.insert(who, cause), None, "a second DOWN");
             });
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -346,7 +346,7 @@ fn play(wrong: Wrong) {
     let count = 4 + random(3);
     let linked = facts.with(|facts| {
         facts.traps = (0..count).map(|_| chance(3)).collect();
-        facts.views = vec![vec![ReasonKind::default(); count]; count];
+        facts.views = vec![vec![PeerView::default(); count]; count];
         let linked = plan(facts, count, wrong);
         facts.ready = facts.plans.iter().filter(|plan| plan.is_empty()).count();
         linked

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cx, Pid, Reason, Received, Reference, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason, Received, Reference, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -130,14 +130,14 @@ impl Watcher {
         });
     }
 
-    fn resume(&mut self, cx: &Cx<'_, Says>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Says>) -> BodyPoll {
         loop {
             if !chance(3) {
                 self.receive(cx);
             }
             if self.steps == 0 {
                 self.receive(cx);
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             self.steps -= 1;
             if chance(3) {
@@ -161,7 +161,7 @@ impl Watcher {
                 assert_eq!(old, None, "a reference is allocated once");
             }
             if chance(2) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
     }
@@ -192,8 +192,8 @@ fn play(wrong: Wrong) {
         let (life, lives) = (lives.begin(), lives.clone());
         let number = life.number();
         let target = body(life, move |cx: &Cx<'_, Says>| match cx.receive() {
-            Some(Received::Message(Says::Crash)) => Resumed::Exit(Cause::crash(who, &lives)),
-            _ => Resumed::Wait,
+            Some(Received::Message(Says::Crash)) => BodyPoll::Exit(Cause::crash(who, &lives)),
+            _ => BodyPoll::Wait,
         });
         let pid = ground.guest().with(|host| host.spawn(&options, target)).expect("the table has a free slot").pid;
         facts.with(|facts| {

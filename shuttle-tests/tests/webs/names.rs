@@ -7,7 +7,7 @@
 //! other process competes. A message by name reaches a process that has held the name, or is
 //! returned.
 
-use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, MonitorTarget, Pid, Reason, Received, RegisterError, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -94,7 +94,7 @@ impl Claimant {
         }
     }
 
-    fn receive(&mut self, cx: &Cx<'_, Mail>) -> Option<Resumed> {
+    fn receive(&mut self, cx: &Cx<'_, Mail>) -> Option<BodyPoll> {
         while let Some(received) = cx.receive() {
             match received {
                 Received::Message(mail) => match mail.open() {
@@ -105,11 +105,11 @@ impl Claimant {
                         );
                         facts.petitions -= 1;
                     }),
-                    Says::Die => return Some(Resumed::Exit(Reason::NORMAL)),
+                    Says::Die => return Some(BodyPoll::Exit(Reason::NORMAL)),
                     Says::Farewell => panic!("no farewell is due here"),
                 },
                 Received::Down(down) => {
-                    assert!(matches!(&down.object, MonitorTarget::Name(name) if name.as_str() == THRONE));
+                    assert!(matches!(&down.target, MonitorTarget::Name(name) if name.as_str() == THRONE));
                     if self.reign.who.is_none() {
                         self.claim(cx);
                     }
@@ -120,13 +120,13 @@ impl Claimant {
         None
     }
 
-    fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Mail>) -> BodyPoll {
         loop {
             if let Some(ended) = self.receive(cx) {
                 return ended;
             }
             if cx.is_dying() || self.left == 0 {
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             self.left -= 1;
             match random(4) {
@@ -145,7 +145,7 @@ impl Claimant {
                 _ => assert_eq!(cx.whereis(THRONE), Some(cx.pid()), "the process has the name"),
             }
             if chance(3) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
     }
@@ -153,20 +153,20 @@ impl Claimant {
 
 /// Returns a body that holds the estate from its spawn, and sends its heir a farewell before it
 /// dies.
-fn owner(lives: Lives, heir: Pid) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+fn owner(lives: Lives, heir: Pid) -> impl FnMut(&Cx<'_, Mail>) -> BodyPoll + Send {
     move |cx| match cx.receive() {
         Some(Received::Message(mail)) => {
             assert!(matches!(mail.open(), Says::Die), "no other message is sent to this process");
             cx.send(heir, Cargo::new(Says::Farewell, &lives)).expect("the heir lives");
-            Resumed::Exit(Reason::NORMAL)
+            BodyPoll::Exit(Reason::NORMAL)
         }
-        None => Resumed::Wait,
+        None => BodyPoll::Wait,
         Some(other) => panic!("unexpected: {other:?}"),
     }
 }
 
 /// Returns a body that takes the estate as soon as its owner is dead.
-fn heir(facts: Shared<Facts>, wrong: Wrong) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+fn heir(facts: Shared<Facts>, wrong: Wrong) -> impl FnMut(&Cx<'_, Mail>) -> BodyPoll + Send {
     let mut monitored = false;
     move |cx| {
         if !std::mem::replace(&mut monitored, true) {
@@ -186,7 +186,7 @@ fn heir(facts: Shared<Facts>, wrong: Wrong) -> impl FnMut(&Cx<'_, Mail>) -> Resu
                 facts.with(|facts| facts.inherited = true);
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cursor, Cx, MonitorTarget, Peek, Pid, Reason, Received, Resumed, SendError, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cursor, Cx, MonitorTarget, Peek, Pid, Reason, Received, SendError, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -83,7 +83,7 @@ impl Sender {
 }
 
 /// Returns a body that passes on every message.
-fn relay(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+fn relay(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, Mail>) -> BodyPoll + Send {
     move |cx| {
         while let Some(received) = cx.receive() {
             let Received::Message(mail) = received else { panic!("unexpected: {received:?}") };
@@ -91,10 +91,10 @@ fn relay(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
             let to = facts.with(|facts| facts.receivers[to]);
             cx.send(to, mail).expect("no process kills a receiver");
             if chance(4) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -118,7 +118,7 @@ impl Receiver {
         cx.receive()
     }
 
-    fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Mail>) -> BodyPoll {
         if !std::mem::replace(&mut self.begun, true) {
             for sender in self.facts.with(|facts| facts.senders.clone()) {
                 cx.monitor(sender).expect("the kernel has memory");
@@ -137,7 +137,7 @@ impl Receiver {
                     assert_eq!(number, due, "{way:?} to {to}");
                 }
                 Received::Down(down) => self.facts.with(|facts| {
-                    let from = facts.senders.iter().position(|pid| down.object == MonitorTarget::Pid(*pid));
+                    let from = facts.senders.iter().position(|pid| down.target == MonitorTarget::Pid(*pid));
                     let way = (Way { from: from.expect("a sender"), relayed: false }, self.who);
                     assert_eq!(
                         facts.got.get(&way),
@@ -148,10 +148,10 @@ impl Receiver {
                 other => panic!("unexpected: {other:?}"),
             }
             if chance(5) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 
@@ -165,11 +165,11 @@ fn play(wrong: Wrong) {
         let sender = body(lives.begin(), move |cx: &Cx<'_, Mail>| {
             loop {
                 if sender.left == 0 {
-                    return Resumed::Exit(Reason::NORMAL);
+                    return BodyPoll::Exit(Reason::NORMAL);
                 }
                 sender.send(|to, mail| cx.send(to, mail).map_err(SendError::into_message));
                 if chance(3) {
-                    return Resumed::Yield;
+                    return BodyPoll::Yield;
                 }
             }
         });

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use atropos_kernel::{Cx, Received, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Received, SpawnOptions};
 use atropos_shuttle::ground::{Ground, random};
 use atropos_shuttle::notes::{Lives, Shared, body};
 use atropos_shuttle::{Kind, quietly, replay, schedule_of, search};
@@ -19,7 +19,7 @@ fn two_hosts(believes: bool) -> impl Fn() + Send + Sync + Clone + 'static {
                 while let Some(Received::Message(says)) = cx.receive() {
                     got.with(|got| got.push(says));
                 }
-                Resumed::Wait
+                BodyPoll::Wait
             })
         };
         let reader = ground

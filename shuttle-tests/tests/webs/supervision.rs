@@ -6,7 +6,7 @@
 //! every place below a live parent holds a live process. When the first supervisor has died all
 //! processes have died, and the kernel holds nothing.
 
-use atropos_kernel::{Cx, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Pid, Reason, Received, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -111,7 +111,7 @@ impl Supervisor {
         });
     }
 
-    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
         let mut told = 0;
         while let Some(received) = cx.receive() {
             let Received::Exit(exit) = received else { panic!("unexpected: {received:?}") };
@@ -119,7 +119,7 @@ impl Supervisor {
                 if self.ways.wrong == Wrong::Outlives {
                     continue;
                 }
-                return Resumed::Exit(exit.reason);
+                return BodyPoll::Exit(exit.reason);
             }
             assert_eq!(Cause::of(&exit.reason), Cause::Killed, "children only die of a kill");
             let place = self.children.iter_mut().find(|(_, pid)| *pid == exit.from);
@@ -128,24 +128,24 @@ impl Supervisor {
             told += 1;
             self.restarts += 1;
             if self.restarts > PATIENCE {
-                return Resumed::Exit(Reason::SHUTDOWN);
+                return BodyPoll::Exit(Reason::SHUTDOWN);
             }
             if chance(3) {
                 break;
             }
         }
         if self.ways.wrong == Wrong::LosesRestarts && told > 1 {
-            return Resumed::Wait;
+            return BodyPoll::Wait;
         }
         self.fill(cx);
-        if told > 0 { Resumed::Yield } else { Resumed::Wait }
+        if told > 0 { BodyPoll::Yield } else { BodyPoll::Wait }
     }
 }
 
 /// Returns a body that waits for its end.
-fn worker() -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
+fn worker() -> impl FnMut(&Cx<'_, ()>) -> BodyPoll + Send {
     |cx| match cx.receive() {
-        None => Resumed::Wait,
+        None => BodyPoll::Wait,
         Some(received) => panic!("unexpected: {received:?}"),
     }
 }

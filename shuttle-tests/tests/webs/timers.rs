@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use atropos_kernel::{Cx, Pid, Received, Reference, Resumed, SendTarget, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Pid, Received, Reference, SendTarget, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -117,7 +117,7 @@ impl Process {
         });
     }
 
-    fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Mail>) -> BodyPoll {
         loop {
             // Not in every round, so that fired timers are there to be cancelled too late.
             while self.left == 0 || chance(2) {
@@ -131,7 +131,7 @@ impl Process {
             self.alarms.retain(|alarm| cx.read_timer(*alarm).is_some());
             self.facts.with(|facts| facts.alarms[self.who] = self.alarms.len());
             if self.left == 0 || cx.is_dying() {
-                return Resumed::Wait;
+                return BodyPoll::Wait;
             }
             self.left -= 1;
             match random(6) {
@@ -143,7 +143,7 @@ impl Process {
                 _ => self.start(cx),
             }
             if chance(2) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
         }
     }

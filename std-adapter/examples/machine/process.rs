@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atropos::facility::{Entry, Facilities, LinkError, Reason, SpawnFlags};
-use atropos::{Body, Cx, MonitorTarget, Pid, Received, Reference, Resumed};
+use atropos::facility::{EntryPoint, Facilities, LinkError, Reason, SpawnFlags};
+use atropos::{Body, BodyPoll, Cx, MonitorTarget, Pid, Received, Reference};
 
 use super::program::{Instruction, Program, SLOTS};
 use super::services::{MODULE, Services};
@@ -88,7 +88,7 @@ impl Machine {
                 Received::Message(message) | Received::Timer { message, .. } => message,
                 Received::Exit(exit) => Value::of_exit(&exit),
                 Received::Down(down) => {
-                    let process = if let MonitorTarget::Pid(pid) = down.object { pid.to_raw() } else { 0 };
+                    let process = if let MonitorTarget::Pid(pid) = down.target { pid.to_raw() } else { 0 };
                     Value::of_down(down.reference.to_raw(), process, &down.reason)
                 }
             });
@@ -125,7 +125,7 @@ impl Machine {
         };
         let stack = self.pop_many(arguments)?;
         let function = self.program.label_at(at).unwrap_or_default();
-        let entry = Entry { module: MODULE, function, arguments: Box::new(stack) };
+        let entry = EntryPoint { module: MODULE, function, arguments: Box::new(stack) };
         let spawned = facilities.spawn().map_err(says)?.spawn(me, entry, flags).map_err(says)?;
         self.stack.push(Value::Pid(spawned.pid));
         if let Some(monitor) = spawned.monitor {
@@ -253,25 +253,25 @@ impl Machine {
 impl Body for Machine {
     type Message = Value;
 
-    fn resume(&mut self, cx: &Me<'_>) -> Resumed {
+    fn resume(&mut self, cx: &Me<'_>) -> BodyPoll {
         for _ in 0..self.services.quantum {
             if !cx.spend(1) {
-                return Resumed::Yield;
+                return BodyPoll::Yield;
             }
             match self.step(cx) {
                 // The process has sent an exit signal to itself.
-                Ok(_) if cx.is_dying() => return Resumed::Wait,
+                Ok(_) if cx.is_dying() => return BodyPoll::Wait,
                 Ok(Did::Next) => self.at += 1,
                 Ok(Did::Goes(to)) => self.at = to,
-                Ok(Did::Waits) => return Resumed::Wait,
-                Ok(Did::Ends(reason)) => return Resumed::Exit(reason),
+                Ok(Did::Waits) => return BodyPoll::Wait,
+                Ok(Did::Ends(reason)) => return BodyPoll::Exit(reason),
                 Err(what) => {
                     let lines = &self.program.lines;
                     let line = lines.get(self.at).or(lines.last()).copied().unwrap_or_default();
-                    return Resumed::Exit(Reason::crash(format!("line {line}: {what}")));
+                    return BodyPoll::Exit(Reason::crash(format!("line {line}: {what}")));
                 }
             }
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }
 }

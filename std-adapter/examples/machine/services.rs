@@ -4,7 +4,8 @@
 use std::sync::{Arc, Weak};
 
 use atropos::facility::{
-    CodeError, CodeFacility, CodeResolver as Resolves, Entry, Facilities, KernelFacilities, OutputFacility, Spawner,
+    CodeError, CodeFacility, CodeResolver as Resolves, EntryPoint, Facilities, KernelFacilities, OutputFacility,
+    Spawner,
 };
 use atropos::{Handle, Pid, SpawnError, SpawnOptions};
 
@@ -35,7 +36,7 @@ pub(crate) struct Loader {
 impl Resolves for Loader {
     type Body = Machine;
 
-    fn resolve(&self, entry: Entry<'_>) -> Option<Machine> {
+    fn resolve(&self, entry: EntryPoint<'_>) -> Option<Machine> {
         let at = (entry.module == MODULE).then(|| self.program.labels.get(entry.function).copied())??;
         let stack = entry.arguments.downcast::<Vec<Value>>().ok()?;
         Some(Machine::new(self.program.clone(), self.services.upgrade()?, at, *stack))
@@ -85,7 +86,7 @@ impl Services {
 
     /// Starts a process from outside; `None` if the label does not exist.
     pub(crate) fn start(&self, function: &str, arguments: Vec<Value>) -> Option<Result<Pid, SpawnError>> {
-        let entry = Entry { module: MODULE, function, arguments: Box::new(arguments) };
+        let entry = EntryPoint { module: MODULE, function, arguments: Box::new(arguments) };
         let body = self.spawner.program().resolve(entry)?;
         Some(self.handle.spawn_body(&SpawnOptions::new(), body).map(|spawned| spawned.pid))
     }

@@ -17,8 +17,8 @@ mod signal;
 
 use atropos_kernel::{Dump, NoMemory};
 
+use crate::handle::Handle;
 use crate::panics::catch_panic;
-use crate::runtime::Handle;
 
 #[cfg(not(all(unix, feature = "signal")))]
 pub(crate) use self::none::SignalDump;
@@ -72,7 +72,7 @@ impl Handle {
 mod none {
     use std::io;
 
-    use crate::runtime::Remote;
+    use crate::handle::Remote;
 
     /// The dump by a signal, which this build does not have.
     pub(crate) enum SignalDump {}

@@ -1,8 +1,9 @@
 //! [`SignalDump`]: the dump that a signal of the operating system asks for.
 //!
-//! - **G1, the handler does one system call.** It sends a byte to a socket (signal-hook's
-//!   `low_level::pipe`): it neither allocates, nor takes a lock, nor waits. If the socket's buffer
-//!   is full, the byte is lost, and the dumps that are already requested show the state.
+//! - **G1, the handler does one system call.** It sends a byte to a socket
+//!   (`signal_hook::low_level::pipe`): it neither allocates, nor takes a lock, nor waits. If the
+//!   socket's buffer is full, the byte is lost, and the dumps that are already requested show the
+//!   state.
 //! - **G2, a thread of its own does the rest.** It waits at the other end of the socket, and writes
 //!   a dump for each byte, or one for all bytes that have arrived since. It is not a worker, so
 //!   it runs while all workers are blocked.
@@ -22,7 +23,7 @@ use signal_hook::SigId;
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::low_level::{pipe, unregister};
 
-use crate::runtime::Remote;
+use crate::handle::Remote;
 
 /// A registered handler. The thread that writes its dumps ends after this value is dropped.
 pub(crate) struct SignalDump(SigId);

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::wire::{Wire, request};
 
-struct CodeResolver(Child);
+struct ServerProgram(Child);
 
-impl Drop for CodeResolver {
+impl Drop for ServerProgram {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl CodeResolver {
+impl ServerProgram {
     /// Starts the program, if it has been built beside this test.
     fn start() -> Option<(Self, SocketAddr)> {
         let here = std::env::current_exe().expect("this test");
@@ -60,7 +60,7 @@ impl CodeResolver {
 /// request, no old expiries, no unread replies.
 #[test]
 fn n24_the_programs_memory_is_that_of_its_data() {
-    let Some((program, at)) = CodeResolver::start() else { return };
+    let Some((program, at)) = ServerProgram::start() else { return };
     let connect = || Wire(TcpStream::connect(at).expect("it accepts"));
     let mut wire = connect();
     let start = program.mib();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use atropos::prelude::*;
-use atropos::{Outcome, Resumed, Returned};
+use atropos::{BodyPoll, Outcome, WithResult};
 
 use crate::ground::{LONG, STARVED, kill, runtime, waiter, watched};
 
@@ -18,7 +18,7 @@ fn fault_2_4_b_a_result_is_there_for_every_watcher() {
     let pid = runtime
         .spawn(async |cx: Context<()>| {
             cx.recv().await;
-            Returned(vec![1, 2, 3])
+            WithResult(vec![1, 2, 3])
         })
         .expect("a process");
     let watches: Vec<_> = (0..10).map(|_| watched(&runtime, pid.pid())).collect();
@@ -51,7 +51,7 @@ fn fault_2_4_c_what_is_withdrawn_in_time_never_runs_and_else_runs_once() {
         for _ in 0..round % 64 {
             std::hint::spin_loop();
         }
-        if watch.withdraw() {
+        if watch.cancel() {
             assert!(!ended.swap(true, Ordering::SeqCst), "in time means that it has not run");
             withdrawn.fetch_add(1, Ordering::SeqCst);
         }
@@ -69,7 +69,7 @@ fn fault_2_4_d_a_process_can_be_watched_from_before_its_birth() {
     let (send, told) = channel();
     let prepared = runtime.prepare_on_exit(move |outcome| send.send(outcome).expect("waits")).expect("ready");
     // From here on nothing can fail: the thread is started, and the record is allocated.
-    let pid = runtime.spawn(async |_: Context<()>| Returned(1)).expect("a process");
+    let pid = runtime.spawn(async |_: Context<()>| WithResult(1)).expect("a process");
     STARVED.set(true);
     let installed = prepared.install(pid);
     STARVED.set(false);
@@ -166,12 +166,12 @@ fn a_dropped_runtime_fires_the_watches_of_stuck_processes() {
     struct Stubborn(Arc<AtomicBool>, Arc<AtomicBool>);
     impl atropos::Body for Stubborn {
         type Message = ();
-        fn resume(&mut self, _: &atropos::Cx<'_, ()>) -> Resumed {
+        fn resume(&mut self, _: &atropos::Cx<'_, ()>) -> BodyPoll {
             self.1.store(true, Ordering::SeqCst);
             while !self.0.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(1));
             }
-            Resumed::Yield
+            BodyPoll::Yield
         }
     }
     let runtime = Runtime::builder().cores(1).build().expect("threads");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
 use atropos::{
-    NoReply, Outcome, PrepareError, ResultUnavailable, Returned, TypedOutcome, WatchError, WatchStatus, reply,
+    NoReply, Outcome, PrepareError, ResultUnavailable, TypedOutcome, WatchError, WatchStatus, WithResult, reply,
 };
 
 use crate::ground::{LONG, STARVED, kill, runtime, waiter, watched};
@@ -30,21 +30,21 @@ fn promise_1_3_01_a_cloneable_handle_tells_whether_it_is_installed() {
     kill(&runtime, pid);
     assert_eq!(told.recv_timeout(LONG).expect("it ran").reason, Some(Reason::KILLED));
     assert_eq!((watch.is_installed(), other.status()), (false, WatchStatus::Fired), "false again when it has fired");
-    assert!(!watch.withdraw(), "too late");
+    assert!(!watch.cancel(), "too late");
     assert_eq!(watch.status(), WatchStatus::Fired);
 
     let pid = waiter(&runtime);
     let (watch, told) = watched(&runtime, pid);
-    assert!(watch.is_installed() && watch.clone().withdraw());
-    assert_eq!((watch.is_installed(), watch.status()), (false, WatchStatus::Withdrawn), "and when it is withdrawn");
-    assert!(!watch.withdraw(), "once");
+    assert!(watch.is_installed() && watch.clone().cancel());
+    assert_eq!((watch.is_installed(), watch.status()), (false, WatchStatus::Cancelled), "and when it is withdrawn");
+    assert!(!watch.cancel(), "once");
     kill(&runtime, pid);
     assert!(told.recv_timeout(LONG).is_err(), "its callback was dropped, and never ran");
 
     let dropped = runtime.prepare_on_exit(|_| unreachable!("never installed")).expect("a thread");
     let watch = dropped.watch();
     drop(dropped);
-    assert_eq!((watch.status(), watch.withdraw()), (WatchStatus::Withdrawn, false));
+    assert_eq!((watch.status(), watch.cancel()), (WatchStatus::Cancelled, false));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
 #[test]
 fn promise_1_3_04_the_runtime_waits_and_the_callback_names_no_type_of_a_machine() {
     let runtime = runtime();
-    let pid = runtime.spawn(async |_: Context<()>| Returned(String::from("done"))).expect("a process").pid();
+    let pid = runtime.spawn(async |_: Context<()>| WithResult(String::from("done"))).expect("a process").pid();
     let (send, told) = channel();
     // Everything that a host must know: the pid's number, and what the process returned.
     let callback: Box<dyn FnOnce(Outcome) + Send> = Box::new(move |outcome| {
@@ -132,7 +132,7 @@ fn promise_1_3_05_a_pid_never_given_out_is_an_error_that_says_so() {
 #[test]
 fn promise_1_3_06_one_that_has_ended_already_fires_at_once_with_reason_and_result() {
     let runtime = runtime();
-    let pid = runtime.spawn(async |_: Context<()>| Returned(42_u64)).expect("a process").pid();
+    let pid = runtime.spawn(async |_: Context<()>| WithResult(42_u64)).expect("a process").pid();
     thread::sleep(Duration::from_secs(1));
     assert!(!runtime.is_alive(pid));
     for _ in 0..3 {
@@ -149,7 +149,7 @@ fn promise_1_3_07_no_spurious_failure_between_spawn_and_monitor() {
     let runtime = runtime();
     let (right, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for round in 0..ROUNDS {
-        let pid = runtime.spawn(async move |_: Context<()>| Returned(round)).expect("a process");
+        let pid = runtime.spawn(async move |_: Context<()>| WithResult(round)).expect("a process");
         let (right, told) = (right.clone(), told.clone());
         let counts = move |outcome: Outcome| {
             right.fetch_add(usize::from(outcome.result() == Some(&round)), Ordering::SeqCst);
@@ -227,7 +227,7 @@ fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
     // No memory.
     let runtime = self::runtime();
     let pid = waiter(&runtime);
-    watched(&runtime, pid).0.withdraw();
+    watched(&runtime, pid).0.cancel();
     let prepared = runtime.prepare_on_exit(|_| ()).expect("memory");
     STARVED.set(true);
     let refused = runtime.on_exit(pid, move |_| assert_ne!(pid.to_raw(), 0));
@@ -251,9 +251,9 @@ fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
 #[test]
 fn promise_1_3_10_three_processes_three_arms() {
     let runtime = runtime();
-    let completes = runtime.spawn(async |_: Context<()>| Returned(7_u32)).expect("a process").pid();
-    let fails = runtime.spawn(async |_: Context<()>| Err::<Returned<u32>, _>("no luck")).expect("a process").pid();
-    let other = runtime.spawn(async |_: Context<()>| Returned("seven")).expect("a process").pid();
+    let completes = runtime.spawn(async |_: Context<()>| WithResult(7_u32)).expect("a process").pid();
+    let fails = runtime.spawn(async |_: Context<()>| Err::<WithResult<u32>, _>("no luck")).expect("a process").pid();
+    let other = runtime.spawn(async |_: Context<()>| WithResult("seven")).expect("a process").pid();
     let outcomes = [completes, fails, other].map(|pid| watched(&runtime, pid).1.recv_timeout(LONG).expect("it ran"));
     assert_eq!(outcomes[0].fate::<u32>(), TypedOutcome::Completed(&7));
     assert_eq!(outcomes[1].fate::<u32>(), TypedOutcome::Failed(&Reason::crash("no luck")));
@@ -266,7 +266,7 @@ fn promise_1_3_10_three_processes_three_arms() {
     assert_eq!(nothing.fate::<()>(), TypedOutcome::Completed(&()));
     let starved = async |_: Context<()>| {
         STARVED.set(true);
-        let lost = atropos::kernel::task::IntoReason::into_reason(Returned([0_u64; 32]));
+        let lost = atropos::kernel::task::IntoReason::into_reason(WithResult([0_u64; 32]));
         STARVED.set(false);
         lost
     };
@@ -274,7 +274,7 @@ fn promise_1_3_10_three_processes_three_arms() {
     let lost = runtime.wait_blocking(lost, LONG).expect("it ends");
     assert_eq!(lost.fate::<[u64; 32]>(), TypedOutcome::Unreadable(ResultUnavailable::Lost));
     // A slot that is reused often forgets its dead process.
-    let gone = runtime.spawn(async |_: Context<()>| Returned(1_u32)).expect("a process").pid();
+    let gone = runtime.spawn(async |_: Context<()>| WithResult(1_u32)).expect("a process").pid();
     while matches!(runtime.tombstone(gone), atropos::kernel::Tombstone::Known(_)) || runtime.is_alive(gone) {
         for _ in 0..1000 {
             runtime.spawn(async |_: Context<()>| ()).expect("a process");

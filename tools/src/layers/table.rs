@@ -42,7 +42,7 @@ impl Table {
     }
 }
 
-pub(crate) const TABLES: &[Table] = &[KERNEL, OTP, STD, DIST, FACILITY];
+pub(crate) const TABLES: &[Table] = &[KERNEL, OTP, STD, DIST, FACILITY, SIM, CONFORMANCE, REFERENCE, BENCH];
 
 /// Leaves and memory know no process. `intrusive` and `reclaim` know no signal. `signal` and
 /// `mailbox` know no process record. `process` holds words and decides; `kernel` holds what cores
@@ -51,7 +51,7 @@ const KERNEL: Table = Table {
     src: "kernel/src",
     storeys: &[
         &["kernel_ptr", "sync"],
-        &["catch_drop", "config", "mutation"],
+        &["catch_drop", "config", "mutation", "shipped"],
         &["pid"],
         &["memory"],
         &["reason"],
@@ -75,73 +75,72 @@ const KERNEL: Table = Table {
 const OTP: Table = Table {
     src: "otp/src",
     storeys: &[
-        &["wait", "catch_unwind", "error", "restart_intensity"],
+        &["wait", "catch_unwind", "restart_intensity", "spec"],
+        &["error"],
         &["call"],
-        &["start"],
         &["report"],
+        &["start"],
         &["server"],
         &["supervisor"],
         &["event", "registry", "statem"],
         &["application", "group", "task"],
         &["lib"],
     ],
-    places: &[("supervisor/intensity.rs", "restart_intensity.rs")],
-    debts: &[
-        Debt { why: "a report describes a child", imports: &[("report.rs", "supervisor/spec.rs")] },
-        Debt {
-            why: "the start error contains the error of a child specification",
-            imports: &[("start.rs", "supervisor/spec.rs")],
-        },
-    ],
+    places: &[],
+    debts: &[],
 };
 
 /// Leaves know no runtime; `platform` and what threads run are below `handle`, by which everything
-/// else finds the runtime; `runtime` owns it.
+/// else finds the runtime; `runtime` owns it, and `builder` makes it.
 const STD: Table = Table {
     src: "std-adapter/src",
     storeys: &[
-        &["clock", "epoch_participant", "fork", "lease", "membarrier", "panics", "role", "roots", "tracing_hook"],
-        &["alarm", "block_on", "callbacks", "watchdog"],
+        &["panics"],
+        &[
+            "clock",
+            "deadline",
+            "epoch_participant",
+            "exit_ring",
+            "fork",
+            "lease",
+            "membarrier",
+            "role",
+            "roots",
+            "tracing_hook",
+        ],
+        &["alarm", "block_on", "callbacks", "subscribers", "watchdog"],
         &["platform"],
         &["blocking", "worker"],
         &["handle"],
-        &["runtime"],
-        &["trees"],
-        &["dump"],
-        &["exit_stream", "exit_watch", "shutdown"],
-        &["builder", "otp_host", "requests", "scoped", "wait"],
+        &["dump", "exit_stream", "exit_watch", "scoped", "trees"],
+        &["otp_host", "shutdown", "wait"],
+        &["requests", "runtime"],
+        &["builder"],
         &["lib"],
     ],
     places: &[],
-    debts: &[
-        Debt { why: "the platform publishes exits", imports: &[("platform.rs", "exit_stream.rs")] },
-        Debt { why: "`Runtime::builder` returns it", imports: &[("runtime.rs", "builder.rs")] },
-        Debt {
-            why: "the handle and the owner of a runtime are one file",
-            imports: &[("runtime.rs", "shutdown.rs"), ("runtime.rs", "scoped.rs")],
-        },
-        Debt { why: "stopping trees pauses as the end of the runtime does", imports: &[("trees.rs", "shutdown.rs")] },
-    ],
+    debts: &[],
 };
 
-/// Records and maps know no plane; the plane knows no connection.
+/// Records and maps know no plane; the plane knows no connection. Terms know no wire, and neither
+/// knows the machine or the node.
 const DIST: Table = Table {
     src: "dist-adapter/src",
     storeys: &[
         &["sync"],
         &["model"],
-        &["pid", "quota", "reference", "state", "table"],
-        &["message", "watchers"],
-        &["record", "sender"],
+        &["pid", "quota", "reference", "state", "table", "term"],
+        &["message", "hooks"],
+        &["machine", "record", "sender", "wire"],
         &["local", "session"],
         &["batch"],
         &["control_plane"],
         &["inbound", "outbound"],
-        &["facility", "loopback", "relay"],
+        &["facility", "loopback", "node", "relay"],
         &["lib"],
     ],
     places: &[],
-    debts: &[Debt { why: "a batch applies itself to the plane", imports: &[("batch.rs", "control_plane.rs")] }],
+    debts: &[],
 };
 
 /// The traits know no implementation.
@@ -158,3 +157,47 @@ const FACILITY: Table = Table {
     places: &[],
     debts: &[],
 };
+
+/// The platform knows no environment, and neither knows the cores.
+const SIM: Table = Table {
+    src: "sim-adapter/src",
+    storeys: &[
+        &["closure_body", "current_slot", "leak_on_panic", "leaks", "panics"],
+        &["platform"],
+        &["environment"],
+        &["sim"],
+        &["lib"],
+    ],
+    places: &[],
+    debts: &[],
+};
+
+/// A script knows no driver, and a driver no controller.
+const CONFORMANCE: Table = Table {
+    src: "conformance/src",
+    storeys: &[
+        &["case", "reason"],
+        &["script"],
+        &["driver"],
+        &["facilitated"],
+        &["simulated", "threads"],
+        &["controller"],
+        &["supervisor"],
+        &["replay"],
+        &["lib"],
+    ],
+    places: &[],
+    debts: &[],
+};
+
+/// The rules know no kernel that they are compared with.
+const REFERENCE: Table = Table {
+    src: "reference/src",
+    storeys: &[&["program"], &["model"], &["judge"], &["actor"], &["play"], &["lib"]],
+    places: &[],
+    debts: &[],
+};
+
+/// A workload does not know how it is measured.
+const BENCH: Table =
+    Table { src: "bench-harness/src", storeys: &[&["workloads"], &["measure"], &["lib"]], places: &[], debts: &[] };

@@ -26,22 +26,23 @@ pub(crate) mod monitor;
 pub(crate) mod timer;
 
 use crate::api::body::Body;
-use crate::api::cx::{Cx, MaybeReady, Slice, ask};
+use crate::api::cx::{Cx, MaybeReady, ask};
 use crate::api::host::Host;
-use crate::api::task::context::{Address, Context};
+use crate::api::task::address::Address;
+use crate::api::task::context::Context;
 use crate::api::task::future::{FutureBody, IntoReason, LargeBody, is_large};
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::NoMemory;
 use crate::ops::exit_signal;
 use crate::ops::owner_op::{OpKind, OwnerOp};
-use crate::ops::query::QueryKind;
+use crate::ops::query::IsLinked;
 use crate::ops::relations::link;
-use crate::ops::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
+use crate::ops::spawn::{self, Parent, ParentProcess, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::waker;
 use crate::pid::{Pid, Reference};
-use crate::process::header::Header;
 use crate::process::name::RegisterError;
-use crate::process::relation::link::Link;
+use crate::process::process_ref::ProcessRef;
 use crate::process::table::{FreeSlots, Tombstone};
 use crate::reason::Reason;
 use crate::sync::Ordering;
@@ -97,7 +98,7 @@ pub struct MonitorOutcome {
 
 enum CallerRoute<'a> {
     Running(&'a Cx<'a, ()>),
-    Elsewhere(&'a Header),
+    Elsewhere(ProcessRef<'a>),
     Dead,
     NeverAllocated,
 }
@@ -111,7 +112,7 @@ pub struct Caller<'a> {
 
 impl core::fmt::Debug for Caller<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Caller").field("caller", &self.caller).field("standing", &self.standing()).finish()
+        f.debug_struct("Caller").field("caller", &self.caller).field("state", &self.state()).finish()
     }
 }
 
@@ -120,21 +121,24 @@ impl Host<'_> {
     /// a slice.
     pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
         let (kernel, kernel_cx) = (self.inner(), self.kernel_cx());
-        // SAFETY: a platform's `current_slot`, and the slice is not used after this call.
-        let slice = unsafe { Slice::current(kernel.current_slot) };
-        let slice = slice.filter(|slice| core::ptr::eq(slice.kernel_cx.kernel, kernel));
-        let own = slice.filter(|slice| slice.process().pid == caller);
-        if let Some(slice) = own
-            && !slice.inside.get()
-            && !slice.looking.get()
-        {
-            // No operation here depends on the type of its messages.
-            let cx = Cx::<()>::of(slice);
-            let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
-            return act(&Caller { kernel_cx: slice.kernel_cx, caller, way });
-        }
-        // Inside a slice, a process that this call wakes is queued on that slice's core.
-        let kernel_cx = slice.map_or(kernel_cx, |slice| slice.kernel_cx);
+        kernel.current_slot.with_slice_of(KernelPtr::of(kernel), |slice| {
+            if let Some(slice) = slice
+                && slice.process().pid == caller
+                && !slice.is_inside()
+                && !slice.looking.get()
+            {
+                // No operation here depends on the type of its messages.
+                let cx = Cx::<()>::of(slice);
+                let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
+                return act(&Caller { kernel_cx: slice.kernel_cx, caller, way });
+            }
+            // Inside a slice, a process that this call wakes is queued on that slice's core.
+            self.act_elsewhere(slice.map_or(kernel_cx, |slice| slice.kernel_cx), caller, act)
+        })
+    }
+
+    fn act_elsewhere<R>(&self, kernel_cx: KernelCx<'_>, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
+        let kernel = self.inner();
         let way = match kernel_cx.find(caller) {
             Some(process) if !process.mailbox.is_closed() => CallerRoute::Elsewhere(process),
             Some(_) => CallerRoute::Dead,
@@ -149,7 +153,7 @@ impl Host<'_> {
 
 impl Caller<'_> {
     /// Returns the state of the caller.
-    pub fn standing(&self) -> CallerState {
+    pub fn state(&self) -> CallerState {
         match self.way {
             CallerRoute::Running(_) => CallerState::Running,
             CallerRoute::Elsewhere(_) => CallerState::Elsewhere,
@@ -173,17 +177,13 @@ impl Caller<'_> {
         kernel_cx.find(pid).is_some() || kernel_cx.kernel.tombstone(pid, kernel_cx.guard) != Tombstone::NeverAllocated
     }
 
-    /// Queues an operation. If the process refuses it, takes it out of its node again (X2).
-    fn order(&self, process: &Header, order: OpKind) -> Result<bool, NoMemory> {
-        let node = OwnerOp::try_new(&self.kernel_cx.kernel.nodes, order)?;
-        // SAFETY: N1: the node is new, so ours.
-        let pushed = unsafe { self.kernel_cx.push(process, node) };
-        if !pushed {
-            // SAFETY: N1: the push was refused, so the node is still ours; the reference in it
-            // belongs to the caller of this method, as before.
-            unsafe { OwnerOp::open(node) };
-        }
-        Ok(pushed)
+    /// Queues an operation. Returns `false` if the process refuses it. What the operation has is
+    /// then released, also without memory (X2).
+    fn order(&self, process: ProcessRef<'_>, order: OpKind) -> Result<bool, NoMemory> {
+        let operation = OwnerOp::try_new(&self.kernel_cx.kernel.nodes, order)?;
+        let Err(refused) = self.kernel_cx.push_box(process, operation) else { return Ok(true) };
+        self.kernel_cx.catch_panic(|| OwnerOp::open(refused).release(self.kernel_cx.pool()));
+        Ok(false)
     }
 
     /// Ends a monitor of the caller; another process's monitor is left alone. `Some` is OTP's
@@ -241,29 +241,20 @@ impl Caller<'_> {
         if other.is_none() && !told {
             return Err(ActAsError::NoProc);
         }
-        let link = Link::try_new(kernel_cx, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
-        let pushed = self.order(process, OpKind::Link(link));
+        let (end, peer) = link::try_new(kernel_cx, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
+        let pushed = self.order(process, OpKind::Link(end));
         if pushed != Ok(true) {
-            for _share in 0..2 {
-                // SAFETY: X2: the operation was refused, so both references are still ours.
-                unsafe { Link::release(link, kernel_cx.pool()) };
-            }
+            peer.release(kernel_cx.pool());
             return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
         }
-        // SAFETY: the peer end's reference is ours; on no list and in no queue.
-        if unsafe { link::place_link(link, kernel_cx, other) } {
-            return Ok(());
-        }
+        let Err(peer) = link::place_link(peer, kernel_cx, other) else { return Ok(()) };
         if told {
-            // SAFETY: the peer end's reference, which `place_link` did not consume.
-            unsafe { Link::fire(link, to, kernel_cx, &Reason::NOPROC) };
+            link::fire(peer.into_end(), kernel_cx, &Reason::NOPROC);
             return Ok(());
         }
-        // SAFETY: the peer end's reference keeps the record live. The owner that handles the
-        // operation finds it unlinked.
-        unsafe { link.as_ref() }.unlink();
-        // SAFETY: the peer end's reference, which `place_link` did not consume.
-        unsafe { Link::release(link, kernel_cx.pool()) };
+        // The owner that handles the operation finds it unlinked.
+        peer.unlink();
+        peer.release(kernel_cx.pool());
         Err(ActAsError::NoProc)
     }
 
@@ -305,10 +296,13 @@ impl Caller<'_> {
     /// queried.
     pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
         match self.way {
-            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(link::is_linked(cx.process(), &self.kernel_cx, other))),
-            CallerRoute::Elsewhere(process) => ask(&self.kernel_cx, process, QueryKind::Linked(other))
-                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
-                .map_err(|NoMemory| ActAsError::NoMemory),
+            CallerRoute::Running(cx) => {
+                let is_linked = cx.slice().with_owned(|owned| link::is_linked(owned, &self.kernel_cx, other));
+                Ok(MaybeReady::Ready(is_linked))
+            }
+            CallerRoute::Elsewhere(process) => {
+                ask(&self.kernel_cx, process, IsLinked(other)).map_err(|NoMemory| ActAsError::NoMemory)
+            }
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
@@ -323,7 +317,7 @@ impl Caller<'_> {
         };
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
-        let parent = Parent { process, reference, by_proxy: true };
+        let parent = Parent { process: ParentProcess::ByProxy(process), reference };
         let kernel_cx = &self.kernel_cx;
         if let Some(core) = kernel_cx.core {
             return spawn::spawn(kernel_cx, SlotSource::Core(core), Some(parent), options, body);

@@ -4,18 +4,15 @@
 //! afterwards is not monitored. An alias that belongs to a monitor is queued before it: no process
 //! knows the reference yet, so nothing can come between.
 
-use core::ptr::NonNull;
-
 use crate::api::caller::{ActAsError, Caller, CallerRoute, MonitorOutcome};
-use crate::memory::{self, NoMemory};
-use crate::mutation::Mutation;
+use crate::memory::NoMemory;
+use crate::mutation::mutant;
 use crate::ops::owner_op::OpKind;
-use crate::ops::relations::monitor;
+use crate::ops::relations::monitor::{self, MonitorBy};
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::alias::{AliasMode, AliasRecord};
-use crate::process::header::Header;
-use crate::process::name::{NameEntry, RegisterError};
-use crate::process::relation::monitor::Monitor;
+use crate::process::name::RegisterError;
+use crate::process::process_ref::ProcessRef;
 use crate::signal::target::SendTarget;
 
 impl From<NoMemory> for ActAsError {
@@ -43,9 +40,9 @@ impl Caller<'_> {
         }
         let target = match target {
             SendTarget::Pid(pid) if !self.was_allocated(pid) => return Err(ActAsError::NoProc),
-            SendTarget::Pid(pid) => Ok(pid),
+            SendTarget::Pid(pid) => MonitorBy::Pid(pid),
             SendTarget::Name(name) => match self.kernel_cx.kernel.names.intern(name) {
-                Ok(entry) => Err(entry),
+                Ok(entry) => MonitorBy::Name(entry),
                 Err(RegisterError::TableFull) => return Err(ActAsError::TableFull),
                 Err(_) => return Err(ActAsError::NoMemory),
             },
@@ -61,8 +58,8 @@ impl Caller<'_> {
 
     fn monitor_remote_caller(
         &self,
-        process: &Header,
-        target: Result<Pid, &NameEntry>,
+        process: ProcessRef<'_>,
+        target: MonitorBy<'_>,
         reference: Reference,
         alias: Option<AliasMode>,
     ) -> Result<bool, ActAsError> {
@@ -72,32 +69,28 @@ impl Caller<'_> {
         {
             return Ok(false);
         }
-        let (name, holder) = match target {
-            Ok(pid) => (None, kernel_cx.find(pid).ok_or(Some(pid))),
-            Err(entry) => (Some(entry), entry.holder(kernel_cx.guard).ok_or(None)),
-        };
-        let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
+        let found = target.find(kernel_cx);
+        let pid = found.pid();
         // A process's monitor of itself is a reference that never fires.
         if pid == Some(self.caller) {
             return Ok(false);
         }
-        let monitor = Monitor::try_new(kernel_cx, reference, self.caller, pid, name)?;
-        if kernel_cx.kernel.mutated(Mutation::PlacedFirst) {
-            // SAFETY: the target side's reference is ours; on no list and in no queue.
-            let immediate_down = unsafe { monitor::place_monitor(monitor, kernel_cx, holder) };
-            let _ = self.order(process, OpKind::Monitor(monitor));
-            return Ok(immediate_down);
-        }
-        let pushed = self.order(process, OpKind::Monitor(monitor));
-        if pushed != Ok(true) {
-            for _share in 0..2 {
-                // SAFETY: X2: the operation was refused, so both references are still ours.
-                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
-            }
-            return Ok(pushed?);
-        }
-        // SAFETY: the target side's reference is ours; on no list and in no queue.
-        Ok(unsafe { monitor::place_monitor(monitor, kernel_cx, holder) })
+        let (watcher, target) = monitor::try_new(kernel_cx, reference, self.caller, pid, target.name())?;
+        mutant!(kernel_cx.kernel.mutations, PlacedFirst,
+            right => {
+                let pushed = self.order(process, OpKind::Monitor(watcher));
+                if pushed != Ok(true) {
+                    target.release(kernel_cx.pool());
+                    return Ok(pushed?);
+                }
+                Ok(monitor::place_monitor(target, kernel_cx, found))
+            },
+            wrong => {
+                let immediate_down = monitor::place_monitor(target, kernel_cx, found);
+                let _ = self.order(process, OpKind::Monitor(watcher));
+                Ok(immediate_down)
+            },
+        )
     }
 
     /// Makes an alias of the caller; with `reply` the first message through it ends it. An alias of
@@ -129,13 +122,7 @@ impl Caller<'_> {
     }
 
     /// Queues an alias. Returns `false` if the process is dead.
-    fn order_alias(&self, process: &Header, reference: Reference, mode: AliasMode) -> Result<bool, NoMemory> {
-        let alias: NonNull<AliasRecord> = AliasRecord::try_new(reference, mode)?;
-        let pushed = self.order(process, OpKind::Alias(alias));
-        if pushed != Ok(true) {
-            // SAFETY: X2: the operation was refused, so the record is still ours.
-            unsafe { memory::drop_and_free(alias) };
-        }
-        pushed
+    fn order_alias(&self, process: ProcessRef<'_>, reference: Reference, mode: AliasMode) -> Result<bool, NoMemory> {
+        self.order(process, OpKind::Alias(AliasRecord::try_new(reference, mode)?))
     }
 }

@@ -9,11 +9,11 @@
 use core::time::Duration;
 
 use crate::api::caller::{ActAsError, Caller, CallerRoute};
-use crate::api::cx::MaybeReady;
+use crate::memory::NoMemory;
 use crate::ops::owner_op::OpKind;
 use crate::ops::timer;
 use crate::pid::{Pid, Reference};
-use crate::process::timer_record::{TimerError, TimerHead};
+use crate::process::timer_record::{NewTimer, TimerError};
 use crate::signal::target::SendTarget;
 
 impl Caller<'_> {
@@ -26,39 +26,34 @@ impl Caller<'_> {
             CallerRoute::Dead | CallerRoute::NeverAllocated => return Err(TimerError::Dying),
         };
         let kernel_cx = &self.kernel_cx;
-        let target = timer::target::<N>(process, kernel_cx, SendTarget::Pid(to))?;
+        let target = timer::target::<N>(&process, kernel_cx, SendTarget::Pid(to))?;
         let place = kernel_cx.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
         let due = timer::due(kernel_cx, after);
-        let timer = TimerHead::try_message(kernel_cx, target, due, false, message)?;
-        // SAFETY: the record is new, so ours.
-        let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: the record is new, so ours.
-        unsafe { TimerHead::counted(timer, place) };
-        let pushed = self.order(process, OpKind::Start(timer));
-        if pushed == Ok(true) {
-            return Ok(reference);
+        let timer = NewTimer::message(kernel_cx, target, due, false, Some(place), message)?;
+        let reference = timer.reference;
+        match self.order(process, OpKind::Start(timer)) {
+            Ok(true) => Ok(reference),
+            Ok(false) => Err(TimerError::Dying),
+            Err(NoMemory) => Err(TimerError::NoMemory),
         }
-        // SAFETY: X2: the operation was refused, so both references are still ours.
-        kernel_cx.catch_panic(|| unsafe { TimerHead::abandon(timer, kernel_cx.pool()) });
-        Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 
     /// Cancels a timer, of the caller or of another process. Returns the remaining time, if it had
-    /// not fired. The result is known immediately: no other core is involved.
-    pub fn cancel_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
+    /// not fired. No other core is involved.
+    pub fn cancel_timer(&self, timer: Reference) -> Result<Option<Duration>, ActAsError> {
         match self.way {
-            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.cancel_timer(timer))),
-            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::cancel_named(&self.kernel_cx, timer))),
+            CallerRoute::Running(cx) => Ok(cx.cancel_timer(timer)),
+            CallerRoute::Elsewhere(_) => Ok(timer::cancel_named(&self.kernel_cx, timer)),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Returns the remaining time of a timer, of the caller or of another process, if it has not
-    /// fired. The result is known immediately.
-    pub fn read_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
+    /// fired. No other core is involved.
+    pub fn read_timer(&self, timer: Reference) -> Result<Option<Duration>, ActAsError> {
         match self.way {
-            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.read_timer(timer))),
-            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::read_named(&self.kernel_cx, timer))),
+            CallerRoute::Running(cx) => Ok(cx.read_timer(timer)),
+            CallerRoute::Elsewhere(_) => Ok(timer::read_named(&self.kernel_cx, timer)),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }

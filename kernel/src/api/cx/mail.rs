@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use crate::api::cx::Cx;
 use crate::api::send_reservation::SendReservation;
 use crate::kernel::slice::set;
-use crate::mailbox::batch::{Cursor, Mark};
+use crate::mailbox::queue::{Cursor, Mark};
 use crate::memory::NoMemory;
 use crate::ops::drain::{FetchedBy, fetch};
 use crate::ops::exit_inline;
@@ -13,8 +13,10 @@ use crate::ops::exit_signal;
 use crate::ops::received::{self, Peek, Received};
 use crate::ops::send::{self, SendError};
 use crate::pid::{Alias, Pid};
-use crate::process::header::Header;
+use crate::process::process_ref::ProcessRef;
 use crate::reason::Reason;
+use crate::signal::held::{HeldNode, NodeRef};
+use crate::signal::message::{Mail, MailRef};
 use crate::signal::node::{Node, SignalKind};
 
 /// The number of signals that a selective receive inspects before it checks for new signals again.
@@ -26,7 +28,7 @@ const PASSED_A_REDUCTION: u32 = 8;
 
 /// The result of a search of the mailbox; see [`Cx::search`].
 #[derive(Debug)]
-pub enum Search<M> {
+pub enum SearchResult<M> {
     /// The oldest wanted signal, which is received by this.
     Found(Received<M>),
     /// No wanted signal: all that wait have been inspected, or the process is dying.
@@ -50,15 +52,15 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// the queue, otherwise as the core would.
     pub(crate) fn fetch(&self, by: FetchedBy) {
         self.assert_not_scanning();
-        let newest = self.private(|private| private.queue.last());
-        let inside = self.slice.enter();
-        fetch(self.slice.process(), &self.slice.kernel_cx, by);
-        drop(inside);
-        if self.slice.hungry.get() {
-            // A receive that found nothing earlier has not seen the signals that this fetch
-            // brought.
-            self.private(|private| private.resume |= private.queue.last() != newest);
-        }
+        self.slice.with_owned(|owned| {
+            let newest = owned.peek(|state| state.queue.last());
+            fetch(owned, &self.slice.kernel_cx, by);
+            if self.slice.hungry.get() {
+                // A receive that found nothing earlier has not seen the signals that this fetch
+                // brought.
+                owned.state(|state| state.resume |= state.queue.last() != newest);
+            }
+        });
     }
 
     /// Returns how far the queue's numbering has got.
@@ -69,11 +71,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Releases requests that another process has answered by now (`open_request`, Q2).
     #[inline]
     fn settle_requests(&self) {
-        self.private(|private| {
-            if !private.open.is_empty() {
-                private.open.settle(self.slice.kernel_cx.pool());
-            }
-        });
+        self.private(|private| private.settle_requests(self.slice.kernel_cx.pool()));
     }
 
     /// Receives the oldest waiting message, EXIT, DOWN or timer. Returns `None` if none is waiting,
@@ -92,33 +90,38 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.assert_not_scanning();
         // While the private queue has signals, the mailbox is checked only now and then, because
         // other cores write its word too.
-        if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
-            && self.slice.process().mailbox.has_pending()
+        if (self.slice.has_received_all() || self.slice.is_due_to_look()) && self.slice.process().mailbox.has_pending()
         {
             self.slice.looks();
             self.fetch(FetchedBy::Body);
         }
-        // The fetch may have decided this, and a dying process fetches no further signals.
-        if self.is_dying() {
-            return none();
-        }
-        self.settle_requests();
+        let next = self.private(|private| {
+            // The fetch may have decided this, and a dying process receives no further signals.
+            if private.dying.is_some() {
+                return None;
+            }
+            private.settle_requests(self.slice.kernel_cx.pool());
+            Some(private.queue.pop_front())
+        });
+        let Some(next) = next else { return none() };
         self.pay(1);
-        let Some(node) = self.private(|private| private.queue.pop_front()) else {
+        let Some(node) = next else {
             self.slice.hungry.set(true);
             return none();
         };
-        let (process, kernel_cx) = (self.slice.process(), &self.slice.kernel_cx);
-        // SAFETY: the node was taken out of the queue, so its owner, which is this slice, has it.
-        let kind = unsafe { Node::kind(node) };
-        if matches!(kind, SignalKind::Message | SignalKind::Request) {
-            // SAFETY: the node is of this kind, taken from the queue of this process, which takes
-            // `M` (`Cx::of`).
-            return some(Received::Message(unsafe { received::open_message(node, process, kernel_cx, kind) }));
+        let kernel_cx = &self.slice.kernel_cx;
+        let mail = self.typed(node);
+        if matches!(mail.kind(), SignalKind::Message | SignalKind::Request) {
+            return some(Received::Message(received::open_message(mail, &self.slice)));
         }
-        // SAFETY: the node is of this kind, taken from the queue of this process, which takes `M`
-        // (`Cx::of`).
-        some(unsafe { Received::open_other(node, process, kernel_cx, kind) })
+        some(self.slice.with_owned(|owned| Received::open_other(mail, owned, kernel_cx)))
+    }
+
+    /// Gives a node that was taken out of this process's queue the type of its message.
+    #[inline(always)]
+    fn typed(&self, node: HeldNode) -> Mail<M> {
+        // SAFETY: the process takes `M` (`Cx::of`), and senders check that.
+        unsafe { Mail::of(node) }
     }
 
     /// Receives the oldest signal that `wanted` accepts. A receive with the same cursor inspects no
@@ -129,79 +132,89 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// so a process that is killed goes no further.
     pub fn receive_match(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Option<Received<M>> {
         match self.look_for(cursor, wanted, false) {
-            Search::Found(received) => Some(received),
-            Search::Nothing | Search::Unfinished => None,
+            SearchResult::Found(received) => Some(received),
+            SearchResult::Nothing | SearchResult::Unfinished => None,
         }
     }
 
     /// Does the same as [`Cx::receive_match`], but stops when the slice's reductions are used up.
-    /// After [`Search::Unfinished`] the body should yield, and search on with the same cursor in
-    /// its next slice.
-    pub fn search(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Search<M> {
+    /// After [`SearchResult::Unfinished`] the body should yield, and search on with the same cursor
+    /// in its next slice.
+    pub fn search(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> SearchResult<M> {
         self.look_for(cursor, wanted, true)
     }
 
-    fn look_for(&self, cursor: &mut Cursor, mut wanted: impl FnMut(Peek<'_, M>) -> bool, in_slices: bool) -> Search<M> {
+    fn look_for(
+        &self,
+        cursor: &mut Cursor,
+        mut wanted: impl FnMut(Peek<'_, M>) -> bool,
+        in_slices: bool,
+    ) -> SearchResult<M> {
         if self.is_dying() {
-            return Search::Nothing;
+            return SearchResult::Nothing;
         }
         self.settle_requests();
-        let Some(mut seen) = self.fetch_and_seek(cursor) else { return Search::Nothing };
+        let Some(mut any) = self.fetch_and_seek(cursor) else { return SearchResult::Nothing };
         // The first inspection, or an empty result, costs a reduction in any case.
         self.pay(1);
         let mut looked = 0_u32;
         loop {
-            // SAFETY: `seen` is null or in the queue: only a fetch takes nodes out, and a `seek`
-            // follows every fetch.
-            let next = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }));
+            let next = self.private(|private| private.queue.candidate().filter(|_| any).map(NodeRef::as_non_null));
             let Some(node) = next else {
                 self.slice.hungry.set(true);
-                return Search::Nothing;
+                return SearchResult::Nothing;
             };
             if looked > 0 {
                 if in_slices && self.is_exhausted() {
-                    return Search::Unfinished;
+                    return SearchResult::Unfinished;
                 }
                 self.pay(1);
                 if looked.is_multiple_of(LOOKS_A_FETCH) && self.slice.process().mailbox.has_pending() {
                     // Fetches signals such as a kill. The rest of the queue changes only at its
                     // end, or by a mailbox limit.
-                    let Some(again) = self.fetch_and_seek(cursor) else { return Search::Nothing };
-                    (seen, looked) = (again, looked + 1);
+                    let Some(again) = self.fetch_and_seek(cursor) else { return SearchResult::Nothing };
+                    (any, looked) = (again, looked + 1);
                     continue;
                 }
             }
             looked = looked.wrapping_add(1);
-            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
-            // taken out while the closure runs (`assert_not_scanning`).
-            let peek = unsafe { Peek::of(node, self.slice.process()) };
-            if self.look(|| wanted(peek)) {
-                // SAFETY: the node is in the queue.
-                self.private(|private| unsafe { private.queue.remove(node) });
-                // SAFETY: the node was taken out just now, so this slice, which owns the process
-                // (P1), has it.
-                return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.kernel_cx) });
+            if self.look_at(node, &mut wanted).0 {
+                let Some(node) = self.private(|private| private.queue.take_candidate()) else {
+                    unreachable!("the closure takes no signal (`assert_not_scanning`)")
+                };
+                let mail = self.typed(node);
+                return SearchResult::Found(Received::open(mail, &self.slice));
             }
-            seen = node.as_ptr();
-            // SAFETY: the node is in the queue, and the `seek` numbered it.
-            self.private(|private| unsafe { private.queue.pass(cursor, node) });
+            self.private(|private| private.queue.pass(cursor));
         }
     }
 
-    /// Fetches, and finds where the cursor's receive continues. Returns `None` if the process is
-    /// dying.
-    fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<*mut Node> {
+    /// Runs a closure on a signal in this process's queue. Returns the next signal as well.
+    #[inline(always)]
+    fn look_at<R>(&self, node: NonNull<Node>, look: impl FnOnce(Peek<'_, M>) -> R) -> (R, *mut Node) {
+        // SAFETY: N1: the node is in the queue of this process, which the slice owns (P1), and no
+        // node is taken out while the closure runs (`assert_not_scanning`).
+        let node = unsafe { NodeRef::of(node) };
+        // SAFETY: the process takes `M` (`Cx::of`), and senders check that.
+        let mail = unsafe { MailRef::of(node) };
+        let peek = Peek::of(&mail, &self.slice.process());
+        (self.look(|| look(peek)), node.next())
+    }
+
+    /// Fetches, and finds where the cursor's receive continues. Returns `true` if there is a signal
+    /// that it has not looked at, and `None` if the process is dying.
+    fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<bool> {
         self.fetch(FetchedBy::Body);
         if self.is_dying() {
             return None;
         }
         let pid = self.pid();
-        let (seen, passed) = self.private(|private| {
+        let (any, passed) = self.private(|private| {
             private.queue.number(&mut private.era);
             private.queue.seek(cursor, pid, private.era)
         });
         self.pay(passed / PASSED_A_REDUCTION);
-        Some(seen)
+        Some(any)
     }
 
     /// Returns a cursor behind all waiting signals, to receive the reply to a message that is sent
@@ -218,14 +231,9 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.fetch(FetchedBy::Body);
         self.pay(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
-        let mut node = self.private(|private| private.queue.first());
-        while let Some(at) = NonNull::new(node) {
-            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
-            // taken out while the closure runs (`assert_not_scanning`).
-            let peek = unsafe { Peek::of(at, self.slice.process()) };
-            self.look(|| look(peek));
-            // SAFETY: the node is in the queue.
-            node = self.private(|private| unsafe { private.queue.after(node) });
+        let mut place = self.private(|private| private.queue.first());
+        while let Some(node) = NonNull::new(place) {
+            (_, place) = self.look_at(node, &mut look);
         }
     }
 
@@ -250,9 +258,9 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Sends to a process that was found. The sender also pays for the receiver's backlog
     /// (`mailbox`).
     #[inline(always)]
-    fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
-        self.pay(1 + process.mailbox.backlog_cost());
-        if core::ptr::eq(process, self.slice.process()) {
+    fn send_to<N: Send + 'static>(&self, process: ProcessRef<'_>, message: N) -> Result<(), SendError<N>> {
+        self.pay_for_signal_to(process);
+        if process == self.slice.process() {
             self.slice.has_sent_itself();
         }
         send::send_to(&self.slice.kernel_cx, process, message)
@@ -266,7 +274,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// queued again at the back. To cancel the reservation, drop `line`. Lock-free.
     ///
     /// ```
-    /// use atropos_kernel::{Body, Cx, SendReservation, Pid, Reason, Resumed, SendError};
+    /// use atropos_kernel::{Body, Cx, SendReservation, Pid, Reason, BodyPoll, SendError};
     ///
     /// /// Sends numbers as fast as the receiver takes them.
     /// struct Pump(Pid, u64, SendReservation);
@@ -274,15 +282,15 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// impl Body for Pump {
     ///     type Message = ();
     ///
-    ///     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    ///     fn resume(&mut self, cx: &Cx<'_, ()>) -> BodyPoll {
     ///         loop {
     ///             match cx.send_or_enqueue(&mut self.2, self.0, self.1) {
     ///                 Ok(()) => self.1 += 1,
-    ///                 Err(SendError::Full(_)) => return Resumed::Wait,
-    ///                 Err(_) => return Resumed::Exit(Reason::NORMAL),
+    ///                 Err(SendError::Full(_)) => return BodyPoll::Wait,
+    ///                 Err(_) => return BodyPoll::Exit(Reason::NORMAL),
     ///             }
     ///             if cx.is_exhausted() {
-    ///                 return Resumed::Yield;
+    ///                 return BodyPoll::Yield;
     ///             }
     ///         }
     ///     }
@@ -344,9 +352,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return Ok(());
         }
         self.pay(1);
-        let inside = self.slice.enter();
-        exit_signal::send(&self.slice.kernel_cx, Some(self.pid()), to, reason)?;
-        drop(inside);
+        self.slice.with_owned(|owned| exit_signal::send(&self.slice.kernel_cx, Some(owned.pid), to, reason))?;
         if to == self.pid() {
             self.fetch(FetchedBy::Core);
         }
@@ -373,8 +379,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.assert_not_scanning();
         self.pay(10);
-        let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        exit_inline::exit(&self.slice, to, reason)
+        self.slice.with_owned(|_| exit_inline::exit(&self.slice, to, reason))
     }
 }

@@ -26,7 +26,7 @@ pub(crate) mod timer;
 use core::marker::PhantomData;
 use core::task::Waker;
 
-pub use crate::api::cx::mail::Search;
+pub use crate::api::cx::mail::SearchResult;
 pub use crate::api::cx::query::MaybeReady;
 pub(crate) use crate::api::cx::query::ask;
 pub(crate) use crate::kernel::slice::Slice;
@@ -35,11 +35,11 @@ use crate::api::body::Body;
 use crate::api::task::context::Context;
 use crate::api::task::future::{FutureBody, LargeBody, is_large};
 use crate::catch_drop::CatchDrop;
-use crate::ops::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
+use crate::ops::spawn::{self, Parent, ParentProcess, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::waker;
 use crate::pid::{Pid, Reference};
-use crate::process::header::Header;
 use crate::process::owned::OwnerState;
+use crate::process::process_ref::ProcessRef;
 use crate::reason::Reason;
 
 /// The kernel, as seen by a running body with messages `M`.
@@ -80,14 +80,13 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         unsafe { &*core::ptr::from_ref(slice).cast::<Self>() }
     }
 
-    /// Runs `f` with the process's owned state. `f` must call no foreign code and must not nest.
+    /// Runs `f` with the process's owned state. `f` calls no foreign code.
+    #[inline(always)]
     fn private<R>(&self, f: impl FnOnce(&mut OwnerState) -> R) -> R {
-        // SAFETY: P1, the slice owns the process, and `f` neither nests nor calls foreign code (see
-        // above).
-        f(unsafe { self.slice.process().private() })
+        self.slice.state(f)
     }
 
-    pub(crate) fn process(&self) -> &'a Header {
+    pub(crate) fn process(&self) -> ProcessRef<'a> {
         self.slice.process()
     }
 
@@ -110,7 +109,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.slice.is_exhausted()
     }
 
-    /// Ends the process as if its body had returned [`crate::Resumed::Exit`]. The body should
+    /// Ends the process as if its body had returned [`crate::BodyPoll::Exit`]. The body should
     /// return: its further operations have no effect.
     pub fn stop(&self, reason: Reason) {
         reason.come_into(self.slice.kernel_cx.kernel.world());
@@ -142,7 +141,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Returns `true` if the process is bound to die: the body should return.
     pub fn is_dying(&self) -> bool {
-        self.private(|private| private.dying.is_some())
+        self.slice.is_dying()
     }
 
     /// Spends reductions. Returns `false` if the slice has none left and the body should yield.
@@ -158,6 +157,17 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.slice.pay(reductions);
     }
 
+    /// Spends reductions for a signal to `process`: one for the signal, and more if the process has
+    /// a backlog (`mailbox`).
+    #[inline(always)]
+    pub(crate) fn pay_for_signal_to(&self, process: ProcessRef<'_>) {
+        self.pay(1);
+        let backlog = process.mailbox.backlog_cost();
+        if backlog > 0 {
+            self.slice.surcharge(backlog);
+        }
+    }
+
     /// Returns a new reference, for this process's futures.
     pub(crate) fn new_reference(&self) -> Option<Reference> {
         self.reference()
@@ -165,7 +175,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Returns `true` if wakers other than the process's own wait for something of this process.
     pub(crate) fn has_waiters(&self) -> bool {
-        self.private(|private| private.waiters.is_some())
+        self.slice.has_waiters()
     }
 
     /// Returns a reference that no other object has, or `None` if no reference is left.
@@ -182,7 +192,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.pay(10);
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
-        let parent = Parent { process: self.slice.process(), reference, by_proxy: false };
+        let parent = Parent { process: ParentProcess::Running(&self.slice), reference };
         spawn::spawn(&self.slice.kernel_cx, SlotSource::Core(self.slice.core), Some(parent), options, body)
     }
 
@@ -213,7 +223,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Drops a foreign value. A panic of its destructor is caught and reported to the platform
     /// ([`crate::Platform::on_unhandled_panic`]).
-    pub fn let_go<T>(&self, what: T) {
+    pub fn drop_caught<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
             self.slice.kernel_cx.catch_panic(|| drop(what.take()));
@@ -222,12 +232,12 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Wraps a foreign value that this process keeps. A panic of its destructor is caught, wherever
     /// the value is dropped.
-    pub fn hold<T>(&self, value: T) -> CatchDrop<T> {
+    pub fn catch_drop<T>(&self, value: T) -> CatchDrop<T> {
         CatchDrop::new(value, self.slice.kernel_cx.kernel.world().panic_catcher())
     }
 
     /// Returns a waker of the body. Any thread may use it, also after the process has died.
     pub fn waker(&self) -> Waker {
-        waker::of(self.slice.process())
+        self.slice.with_owned(|owned| waker::of(owned))
     }
 }

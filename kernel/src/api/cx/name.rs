@@ -36,8 +36,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let reference = self.reference().ok_or(NoMemory)?;
         let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
         let record = AliasRecord::try_new(reference, mode)?;
-        // SAFETY: the record is new and in no set.
-        self.private(|private| unsafe { private.aliases.insert(record) });
+        self.private(|private| private.aliases.insert(record));
         Ok(Alias { pid: self.pid(), reference })
     }
 

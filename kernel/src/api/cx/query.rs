@@ -1,16 +1,19 @@
 //! A body's queries and requests to other processes, and its queries about itself.
 
+use alloc::boxed::Box;
+
 use crate::api::cx::Cx;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::ops::drain::FetchedBy;
 use crate::ops::info::ProcessInfo;
-use crate::ops::query::{QueryFuture, QueryKind, QueryNode};
+use crate::ops::query::{GetInfo, IsAlive, Query, QueryFuture, QueryNode};
 use crate::ops::request::open_request;
 use crate::ops::request::{Reply, RequestFuture};
 use crate::ops::send::{self, SendError};
 use crate::pid::Pid;
-use crate::process::header::Header;
+use crate::process::process_ref::ProcessRef;
+use crate::signal::held::HeldNode;
 
 /// A value that is available now, or must be awaited.
 #[derive(Debug)]
@@ -18,7 +21,17 @@ pub enum MaybeReady<T> {
     /// The value is available.
     Ready(T),
     /// The value will arrive.
-    Pending(QueryFuture),
+    Pending(QueryFuture<T>),
+}
+
+impl<T> MaybeReady<T> {
+    /// Returns the value, and waits for it if need be.
+    pub async fn get(self) -> T {
+        match self {
+            Self::Ready(value) => value,
+            Self::Pending(answer) => answer.await,
+        }
+    }
 }
 
 impl<M: Send + 'static> Cx<'_, M> {
@@ -37,9 +50,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             None => Ok(MaybeReady::Ready(false)),
             Some(process) if process.mailbox.is_closed() => Ok(MaybeReady::Ready(false)),
             Some(process) if process.mailbox.is_settled() => Ok(MaybeReady::Ready(true)),
-            Some(process) => self
-                .ask(process, QueryKind::Alive)
-                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
+            Some(process) => ask(kernel_cx, process, IsAlive),
         }
     }
 
@@ -71,9 +82,11 @@ impl<M: Send + 'static> Cx<'_, M> {
             self.pay(1);
             return Err(SendError::NoProc(()));
         };
-        self.pay(1 + process.mailbox.backlog_cost());
-        let (reply, watch, requested) =
-            open_request::request(self.process(), kernel_cx).map_err(|NoMemory| SendError::NoMemory(()))?;
+        self.pay_for_signal_to(process);
+        let (reply, watch, requested) = self
+            .slice
+            .with_owned(|owned| open_request::request(owned, kernel_cx))
+            .map_err(|NoMemory| SendError::NoMemory(()))?;
         let message = make(reply);
         match send::send_request(kernel_cx, process, watch, message) {
             Ok(()) => Ok(requested.begins()),
@@ -88,41 +101,37 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Returns, now or later, a process's information about itself; `None` if it is dead.
     ///
     /// # Errors
-    /// [`NoMemory`] if no memory is left.
-    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
+    /// [`NoMemory`] if no memory is left, here or where the process answers.
+    pub fn info(&self, pid: Pid) -> MaybeReady<Result<Option<Box<ProcessInfo>>, NoMemory>> {
         if pid == self.pid() {
             if self.is_dying() {
-                return Ok(MaybeReady::Ready(None));
+                return MaybeReady::Ready(Ok(None));
             }
             self.fetch(FetchedBy::Core);
-            return Ok(MaybeReady::Ready(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.kernel_cx)?)));
+            let info = self.slice.with_owned(|owned| ProcessInfo::try_of(owned, &self.slice.kernel_cx));
+            return MaybeReady::Ready(info.map(Some));
         }
         self.pay(1);
-        match self.slice.kernel_cx.find(pid) {
-            None => Ok(MaybeReady::Ready(None)),
-            Some(process) => self
-                .ask(process, QueryKind::Info)
-                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+        let kernel_cx = &self.slice.kernel_cx;
+        match kernel_cx.find(pid) {
+            None => MaybeReady::Ready(Ok(None)),
+            Some(process) => ask(kernel_cx, process, GetInfo).unwrap_or(MaybeReady::Ready(Err(NoMemory))),
         }
-    }
-
-    fn ask(&self, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
-        ask(&self.slice.kernel_cx, process, question)
     }
 }
 
-/// Sends a query to a process. Returns `None` if it is dead.
-pub(crate) fn ask(
+/// Sends a query to a process.
+pub(crate) fn ask<Q: Query>(
     kernel_cx: &KernelCx<'_>,
-    process: &Header,
-    question: QueryKind,
-) -> Result<Option<QueryFuture>, NoMemory> {
-    let (node, answer) = QueryNode::try_new(&kernel_cx.kernel.nodes, question)?;
-    // SAFETY: the node is new and in no queue, so it is ours.
-    if unsafe { kernel_cx.push(process, node) } {
-        return Ok(Some(answer));
+    process: ProcessRef<'_>,
+    query: Q,
+) -> Result<MaybeReady<Q::Answer>, NoMemory> {
+    let (query, answer) = QueryNode::try_new(&kernel_cx.kernel.nodes, query)?;
+    match kernel_cx.push(process, HeldNode::of(query)) {
+        Ok(()) => Ok(MaybeReady::Pending(answer)),
+        Err(refused) => {
+            kernel_cx.release(refused);
+            Ok(MaybeReady::Ready(Q::dead()))
+        }
     }
-    // SAFETY: the process did not take the node, so it is still ours.
-    unsafe { kernel_cx.release(node) };
-    Ok(None)
 }

@@ -3,10 +3,10 @@
 use crate::api::caller::ActAsError;
 use crate::api::cx::Cx;
 use crate::ops::host_watch::{ExitWatch, PreparedWatch};
-use crate::ops::relations::{LinkError, MonitorError, link, monitor};
+use crate::ops::relations::monitor::{self, MonitorBy};
+use crate::ops::relations::{LinkError, MonitorError, link};
 use crate::pid::{Pid, Reference};
 use crate::process::alias::AliasMode;
-use crate::process::name::NameEntry;
 use crate::process::relation::WatchError;
 use crate::signal::target::SendTarget;
 use crate::sync::Ordering;
@@ -19,18 +19,17 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn link(&self, to: Pid) -> Result<(), LinkError> {
         self.alive(LinkError::Dying)?;
         self.pay(1);
-        let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        link::link(self.slice.process(), &self.slice.kernel_cx, to, true)
+        self.slice.with_owned(|owned| link::link(owned, &self.slice.kernel_cx, to, true))
     }
 
     /// Links like [`Cx::link`]. Unless `as_otp`, a dead target is an error even if the caller traps
     /// exits.
     pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
         self.pay(1);
-        let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        link::link(self.slice.process(), &self.slice.kernel_cx, to, as_otp).map_err(|error| match error {
+        let linked = self.slice.with_owned(|owned| link::link(owned, &self.slice.kernel_cx, to, as_otp));
+        linked.map_err(|error| match error {
             LinkError::NoProc => ActAsError::NoProc,
             LinkError::NoMemory => ActAsError::NoMemory,
             LinkError::Dying => ActAsError::NoCaller,
@@ -40,13 +39,14 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Monitors with this reference. Returns `true` if the DOWN is already in the mailbox.
     pub(crate) fn monitor_as(
         &self,
-        target: Result<Pid, &NameEntry>,
+        target: MonitorBy<'_>,
         reference: Reference,
         alias: Option<AliasMode>,
     ) -> Result<bool, MonitorError> {
         self.pay(1);
-        let _inside = self.slice.enter();
-        let immediate_down = monitor::monitor(self.slice.process(), &self.slice.kernel_cx, target, reference, alias)?;
+        let kernel_cx = &self.slice.kernel_cx;
+        let immediate_down =
+            self.slice.with_owned(|owned| monitor::monitor(owned, kernel_cx, target, reference, alias))?;
         if immediate_down {
             self.slice.has_sent_itself();
         }
@@ -57,8 +57,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn unlink(&self, to: Pid) {
         if !self.is_dying() {
             self.pay(1);
-            let _inside = self.slice.enter();
-            link::unlink(self.slice.process(), &self.slice.kernel_cx, to);
+            self.slice.with_owned(|owned| link::unlink(owned, &self.slice.kernel_cx, to));
         }
     }
 
@@ -86,14 +85,13 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
         self.alive(MonitorError::Dying)?;
         self.pay(1);
-        let _inside = self.slice.enter();
         let kernel_cx = &self.slice.kernel_cx;
         let target = match target {
-            SendTarget::Pid(pid) => Ok(pid),
-            SendTarget::Name(name) => Err(kernel_cx.kernel.names.intern(name)?),
+            SendTarget::Pid(pid) => MonitorBy::Pid(pid),
+            SendTarget::Name(name) => MonitorBy::Name(kernel_cx.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
-        if monitor::monitor(self.slice.process(), kernel_cx, target, reference, alias)? {
+        if self.slice.with_owned(|owned| monitor::monitor(owned, kernel_cx, target, reference, alias))? {
             self.slice.has_sent_itself();
         }
         Ok(reference)
@@ -107,8 +105,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.assert_not_scanning();
         self.pay(1);
-        let _inside = self.slice.enter();
-        monitor::demonitor(self.slice.process(), &self.slice.kernel_cx, monitor, flush)
+        self.slice.with_owned(|owned| monitor::demonitor(owned, &self.slice.kernel_cx, monitor, flush))
     }
 
     /// Watches a process as a host does ([`crate::Host::install_watch`]). The notification is no
@@ -118,8 +115,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// A [`WatchError`] if no watch was installed.
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
         self.pay(1);
-        let _inside = self.slice.enter();
-        watch.install(&self.slice.kernel_cx, pid)
+        self.slice.with_owned(|_| watch.install(&self.slice.kernel_cx, pid))
     }
 
     /// Sets whether EXITs arrive as messages, and returns the old value.

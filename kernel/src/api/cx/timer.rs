@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::api::cx::Cx;
 use crate::ops::timer;
 use crate::pid::Reference;
-use crate::process::timer_record::{TimerError, TimerHead};
+use crate::process::timer_record::{NewTimer, TimerError};
 use crate::signal::target::SendTarget;
 
 impl<M: Send + 'static> Cx<'_, M> {
@@ -45,17 +45,16 @@ impl<M: Send + 'static> Cx<'_, M> {
     ) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.pay(1);
-        let _inside = self.slice.enter();
-        let (kernel_cx, process) = (&self.slice.kernel_cx, self.slice.process());
-        let target = timer::target::<N>(process, kernel_cx, to)?;
-        self.room()?;
-        let due = timer::due(kernel_cx, after);
-        let timer = TimerHead::try_message(kernel_cx, target, due, tagged, message)?;
-        // SAFETY: the timer is new, so it is live and ours.
-        let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: P1, the slice owns the process; T1, the timer is new.
-        unsafe { timer::start(timer, process, kernel_cx, self.slice.core) };
-        Ok(reference)
+        let kernel_cx = &self.slice.kernel_cx;
+        self.slice.with_owned(|owned| {
+            let target = timer::target::<N>(owned, kernel_cx, to)?;
+            self.room()?;
+            let due = timer::due(kernel_cx, after);
+            let timer = NewTimer::message(kernel_cx, target, due, tagged, None, message)?;
+            let reference = timer.reference;
+            timer::start(timer, owned, kernel_cx, self.slice.core);
+            Ok(reference)
+        })
     }
 
     fn room(&self) -> Result<(), TimerError> {
@@ -77,8 +76,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     fn cancel(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
-        let _inside = self.slice.enter();
-        timer::cancel(self.slice.process(), &self.slice.kernel_cx, timer)
+        self.slice.with_owned(|owned| timer::cancel(owned, &self.slice.kernel_cx, timer))
     }
 
     /// Returns the time that a timer of this or any other process has left; `None` if no such timer
@@ -94,7 +92,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     fn due(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
-        timer::read(self.slice.process(), &self.slice.kernel_cx, timer)
+        self.slice.with_owned(|owned| timer::read(owned, &self.slice.kernel_cx, timer))
     }
 
     /// Resumes the body after the time `after`, for sleeps and timeouts. The alarm has fired when
@@ -105,13 +103,11 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.room()?;
-        let (kernel_cx, process) = (&self.slice.kernel_cx, self.slice.process());
+        let kernel_cx = &self.slice.kernel_cx;
         let due = timer::due(kernel_cx, after);
-        let timer = TimerHead::try_alarm(kernel_cx, self.pid(), due)?;
-        // SAFETY: the timer is new, so it is live and ours.
-        let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: P1, the slice owns the process; T1, the timer is new.
-        unsafe { timer::start(timer, process, kernel_cx, self.slice.core) };
+        let timer = NewTimer::alarm(kernel_cx, self.pid(), due)?;
+        let reference = timer.reference;
+        self.slice.with_owned(|owned| timer::start(timer, owned, kernel_cx, self.slice.core));
         Ok(reference)
     }
 }

@@ -11,19 +11,19 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use core::time::Duration;
 
 use crate::api::body::Body;
 use crate::api::cx::{Cx, MaybeReady};
+use crate::api::task::address::{Address, Recipient};
 use crate::api::task::future::{FutureBody, IntoReason, LargeBody, is_large};
+use crate::api::task::panic_scope::PanicScope;
 use crate::api::task::receive::{
     Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow,
 };
 use crate::api::task::send_wait::SendWait;
-use crate::kernel::platform::CurrentSlot;
-use crate::kernel::slice::Slice;
-use crate::mailbox::batch::Cursor;
+use crate::kernel_ptr::CurrentSlotFn;
+use crate::mailbox::queue::Cursor;
 use crate::memory::NoMemory;
 use crate::ops::info::ProcessInfo;
 use crate::ops::received::{Peek, Received};
@@ -32,82 +32,12 @@ use crate::ops::send::SendError;
 use crate::ops::spawn::{SpawnError, SpawnOptions, Spawned};
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::alias::AliasMode;
+use crate::process::counted_ref::ContextRef;
 use crate::process::header::Header;
 use crate::process::name::RegisterError;
 use crate::process::timer_record::TimerError;
 use crate::reason::Reason;
 use crate::signal::target::SendTarget;
-
-/// A pid that is known to take `M`.
-pub struct Address<M> {
-    pid: Pid,
-    takes: PhantomData<fn(M)>,
-}
-
-impl<M> Address<M> {
-    /// Creates the address of a process that the caller knows to take `M`. Sending checks the type
-    /// again.
-    pub const fn new(pid: Pid) -> Self {
-        Self { pid, takes: PhantomData }
-    }
-
-    /// Returns the pid of the process.
-    pub const fn pid(self) -> Pid {
-        self.pid
-    }
-}
-
-impl<M> Clone for Address<M> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<M> Copy for Address<M> {}
-
-impl<M> PartialEq for Address<M> {
-    fn eq(&self, other: &Self) -> bool {
-        self.pid == other.pid
-    }
-}
-
-impl<M> Eq for Address<M> {}
-
-impl<M> fmt::Debug for Address<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.pid, f)
-    }
-}
-
-impl<M> From<Address<M>> for Pid {
-    fn from(address: Address<M>) -> Self {
-        address.pid
-    }
-}
-
-impl<M> From<Address<M>> for SendTarget<'_> {
-    fn from(address: Address<M>) -> Self {
-        Self::Pid(address.pid)
-    }
-}
-
-/// A target for a message of type `N`: a pid takes any type (and checks it), an address its own.
-pub trait Recipient<N> {
-    /// Returns the pid of the process.
-    fn recipient(self) -> Pid;
-}
-
-impl<N> Recipient<N> for Pid {
-    fn recipient(self) -> Pid {
-        self
-    }
-}
-
-impl<N> Recipient<N> for Address<N> {
-    fn recipient(self) -> Pid {
-        self.pid
-    }
-}
 
 /// An async body's interface to the kernel; see the module.
 ///
@@ -135,68 +65,14 @@ impl<N> Recipient<N> for Address<N> {
 /// ```
 pub struct Context<M> {
     pid: Pid,
-    /// The process, with the context's reference to its memory.
-    process: NonNull<Header>,
-    current_slot: fn() -> *const CurrentSlot,
+    /// The process, with the context's reference to its memory; `None` while it is dropped.
+    process: Option<ContextRef>,
+    current_slot: CurrentSlotFn,
     takes: PhantomData<fn(M) -> M>,
-}
-
-/// Runs foreign code within a process's slice and catches its panics, also for code that does not
-/// have the process's [`Context`].
-///
-/// ```compile_fail,E0308
-/// use atropos_kernel::PanicScope;
-/// fn lax(container: PanicScope<fn(&'static str)>) -> PanicScope<for<'a> fn(&'a str)> {
-///     container
-/// }
-/// ```
-pub struct PanicScope<M> {
-    pid: Pid,
-    /// The process's address, only compared and never dereferenced. It needs no reference: nothing
-    /// of the process is reached through it, so it does no harm if another process gets the memory
-    /// and the pid.
-    process: *const Header,
-    current_slot: fn() -> *const CurrentSlot,
-    takes: PhantomData<fn(M) -> M>,
-}
-
-impl<M: Send + 'static> PanicScope<M> {
-    /// Runs foreign code and catches its panic; see [`Cx::catch_panic`].
-    ///
-    /// # Errors
-    /// If the code panics, a crash reason with the panic's text.
-    ///
-    /// # Panics
-    /// Outside the process's own slice.
-    #[inline]
-    pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        // SAFETY: the slice is used only during this call, and lasts longer.
-        let slice = unsafe { Slice::current(self.current_slot) };
-        let is_own = |slice: &&Slice<'_>| {
-            let process = slice.process();
-            core::ptr::eq(process, self.process) && process.pid == self.pid && !slice.inside.get()
-        };
-        match slice.filter(is_own) {
-            Some(slice) => slice.kernel_cx.kernel.contained(code),
-            None => is_elsewhere(self.pid),
-        }
-    }
-}
-
-// SAFETY: every use checks that it happens inside the process's own slice.
-unsafe impl<M> Send for PanicScope<M> {}
-// SAFETY: every use checks that it happens inside the process's own slice, which one thread at a
-// time runs.
-unsafe impl<M> Sync for PanicScope<M> {}
-
-impl<M> fmt::Debug for PanicScope<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container").field("pid", &self.pid).finish_non_exhaustive()
-    }
 }
 
 #[cold]
-fn is_elsewhere(pid: Pid) -> ! {
+pub(super) fn is_elsewhere(pid: Pid) -> ! {
     panic!("the Context of {pid} was used outside its process")
 }
 
@@ -210,16 +86,12 @@ unsafe impl<M> Sync for Context<M> {}
 impl<M> Drop for Context<M> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the slice is used only in the next lines, and lasts longer.
-        let slice = unsafe { Slice::current(self.current_slot) };
-        if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
-            // SAFETY: P5, the context's reference keeps the process's memory.
-            let process = unsafe { self.process.as_ref() };
-            // SAFETY: P5, the context's reference ends here, in the process's own slice.
-            unsafe { process.context_is_gone() };
+        let Some(process) = self.process.take() else { return };
+        let address = process.address();
+        if self.current_slot.with_slice(|slice| slice.is_some_and(|slice| slice.is_of(address))) {
+            process.end_in_slice();
         } else {
-            // SAFETY: P5, this is the context's reference, and it is not used again.
-            unsafe { Header::give_up_context(self.process) };
+            drop(process);
         }
     }
 }
@@ -234,12 +106,9 @@ impl<M: Send + 'static> Context<M> {
     /// Creates the context of a process whose body runs for the first time, and which therefore has
     /// none yet.
     pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
-        let process = cx.process();
-        // SAFETY: P4, the process runs, so its kernel is alive.
-        let current_slot = unsafe { process.kernel.get() }.current_slot;
-        // SAFETY: P5, this is the process's first slice, so it has no context yet (this function's
-        // contract).
-        let process = unsafe { process.share_with_context() };
+        let slice = cx.slice();
+        let current_slot = slice.kernel_cx.kernel.current_slot;
+        let process = Some(slice.with_owned(ContextRef::new));
         Self { pid: cx.pid(), process, current_slot, takes: PhantomData }
     }
 
@@ -254,6 +123,11 @@ impl<M: Send + 'static> Context<M> {
             Some(cx) => f(cx),
             None => self.is_elsewhere(),
         }
+    }
+
+    #[inline(always)]
+    fn address_of_process(&self) -> *const Header {
+        self.process.as_ref().map_or(core::ptr::null(), ContextRef::address)
     }
 
     #[cold]
@@ -279,10 +153,10 @@ impl<M: Send + 'static> Context<M> {
     pub(crate) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
         // SAFETY: the caller uses the result only during its own caller's call (this function's
         // contract), and the slice lasts longer.
-        let slice = unsafe { Slice::current(self.current_slot) }?;
+        let slice = unsafe { self.current_slot.slice() }?;
         // The same address is the same process (`header`, P5), and its messages are of the type
         // that its context was made with.
-        if !core::ptr::eq(slice.process(), self.process.as_ptr()) || slice.inside.get() {
+        if !slice.is_of(self.address_of_process()) || slice.is_inside() {
             return None;
         }
         Some(Cx::of(slice))
@@ -292,7 +166,7 @@ impl<M: Send + 'static> Context<M> {
     pub fn panic_catcher(&self) -> PanicScope<M> {
         PanicScope {
             pid: self.pid,
-            process: self.process.as_ptr(),
+            process: self.address_of_process(),
             current_slot: self.current_slot,
             takes: PhantomData,
         }
@@ -382,7 +256,7 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| cx.is_gone(pid.into()))
     }
 
-    /// Returns a process's information about itself; `None` if it is dead.
+    /// Returns a process's information about itself; `None` if it is dead. See [`Cx::info`].
     pub fn info(&self, pid: impl Into<Pid>) -> Info<'_, M> {
         Info::new(self, pid.into())
     }
@@ -633,8 +507,8 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     /// [`NoMemory`] if no memory is left.
     pub fn own_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
-        match self.with(|cx| cx.info(cx.pid()))? {
-            MaybeReady::Ready(info) => Ok(info),
+        match self.with(|cx| cx.info(cx.pid())) {
+            MaybeReady::Ready(info) => Ok(info?.map(|info| *info)),
             MaybeReady::Pending(_) => unreachable!("a process answers a query about itself immediately"),
         }
     }

@@ -19,7 +19,7 @@ use core::task::{Context as TaskContext, Poll, Waker};
 
 use crate::api::cx::{Cx, Slice};
 use crate::api::task::Context;
-use crate::kernel::platform::CurrentSlot;
+use crate::kernel_ptr::{CurrentSlot, CurrentSlotFn};
 use crate::memory::NoMemory;
 use crate::ops::waiters;
 use crate::ops::waker;
@@ -49,7 +49,7 @@ pub(crate) fn rests(slice: &Slice<'_>, waker: &Waker) {
 /// Returns `true` if the waker is the process's own.
 #[inline(always)]
 pub(crate) fn is_own(slice: &Slice<'_>, waker: &Waker) -> bool {
-    waker::is_of(waker, slice.process().whole())
+    waker::is_of(waker, slice.process().as_ptr())
 }
 
 #[cold]
@@ -67,10 +67,9 @@ fn next_slice(slice: &Slice<'_>, waker: &Waker) {
 /// Ends the process because no memory is left for a waker, as without memory for a timer.
 #[cold]
 fn no_memory(slice: &Slice<'_>) {
-    // SAFETY: P1, the slice owns the process.
-    let private = unsafe { slice.process().private() };
-    if private.dying.is_none() {
-        private.dying = Some(Reason::crash("no memory for a waker"));
+    if !slice.is_dying() {
+        let reason = Reason::crash("no memory for a waker");
+        slice.state(|state| state.dying = Some(reason));
     }
 }
 
@@ -130,22 +129,20 @@ impl<M: Send + 'static> Context<M> {
 /// # Safety
 /// `current_slot` is [`crate::Platform::current_slot`] of the platform that runs this thread.
 pub unsafe fn poll_proceed_here(current_slot: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
-    // SAFETY: the caller passes the platform's `current_slot` (this function's contract), and the
-    // slice is not used after this call.
-    let Some(slice) = (unsafe { Slice::current(current_slot) }) else { return Poll::Ready(()) };
-    if !slice.resumed.get() || slice.inside.get() {
-        return Poll::Ready(());
-    }
-    if slice.is_exhausted() {
-        rests(slice, task.waker());
-        return Poll::Pending;
-    }
-    // SAFETY: P1, the slice owns the process, and its body runs.
-    if unsafe { slice.process().private() }.dying.is_some() {
-        return Poll::Pending;
-    }
-    slice.pay(1);
-    Poll::Ready(())
+    // SAFETY: the caller passes the platform's `current_slot` (this function's contract).
+    let current_slot = unsafe { CurrentSlotFn::new(current_slot) };
+    current_slot.with_slice(|slice| {
+        let Some(slice) = slice.filter(|slice| slice.is_in_body()) else { return Poll::Ready(()) };
+        if slice.is_exhausted() {
+            rests(slice, task.waker());
+            return Poll::Pending;
+        }
+        if slice.is_dying() {
+            return Poll::Pending;
+        }
+        slice.pay(1);
+        Poll::Ready(())
+    })
 }
 
 /// The future of [`Context::checkpoint`].

@@ -15,7 +15,7 @@ use crate::api::task::Context;
 use crate::memory::{self, NoMemory};
 use crate::ops::waiters;
 use crate::ops::waker;
-use crate::process::vtable::Resumed;
+use crate::process::vtable::BodyPoll;
 use crate::reason::Reason;
 
 /// The output of an async body.
@@ -33,9 +33,9 @@ impl IntoReason for () {
 /// The output of an async body that has a result: the process ends normally, and its watchers may
 /// read the value ([`Reason::result`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Returned<T>(pub T);
+pub struct WithResult<T>(pub T);
 
-impl<T: Any + Send + Sync> IntoReason for Returned<T> {
+impl<T: Any + Send + Sync> IntoReason for WithResult<T> {
     fn into_reason(self) -> Reason {
         Reason::normal_with(self.0)
     }
@@ -117,10 +117,10 @@ where
 {
     type Message = M;
 
-    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, M>) -> BodyPoll {
         if let State::Start(start) = &mut self.state {
             let Some(start) = start.take() else {
-                return Resumed::Exit(Reason::crash("resumed after its start had panicked"));
+                return BodyPoll::Exit(Reason::crash("resumed after its start had panicked"));
             };
             self.state = State::Runs(start(Context::new(cx)));
         }
@@ -135,7 +135,7 @@ where
 }
 
 #[inline(always)]
-fn poll<M, F>(future: Pin<&mut F>, cx: &Cx<'_, M>) -> Resumed
+fn poll<M, F>(future: Pin<&mut F>, cx: &Cx<'_, M>) -> BodyPoll
 where
     M: Send + 'static,
     F: Future<Output: IntoReason>,
@@ -146,9 +146,9 @@ where
     // SAFETY: the process outlives the poll, and `borrowed`'s result is not dropped.
     let waker = unsafe { waker::borrowed(cx.process()) };
     match future.poll(&mut TaskContext::from_waker(&waker)) {
-        Poll::Ready(exit) => Resumed::Exit(exit.into_reason()),
-        Poll::Pending if cx.take_yield() => Resumed::Yield,
-        Poll::Pending => Resumed::Wait,
+        Poll::Ready(exit) => BodyPoll::Exit(exit.into_reason()),
+        Poll::Pending if cx.take_yield() => BodyPoll::Yield,
+        Poll::Pending => BodyPoll::Wait,
     }
 }
 
@@ -189,16 +189,16 @@ where
 {
     type Message = M;
 
-    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, M>) -> BodyPoll {
         if let Some(start) = self.start.take() {
             match memory::try_box_with(|| start(Context::new(cx))) {
                 Ok(future) => self.runs = Some(Box::into_pin(future)),
-                Err(NoMemory) => return Resumed::Exit(Reason::crash("no memory for the process's future")),
+                Err(NoMemory) => return BodyPoll::Exit(Reason::crash("no memory for the process's future")),
             }
         }
         match &mut self.runs {
             Some(future) => poll(future.as_mut(), cx),
-            None => Resumed::Exit(Reason::crash("resumed after its start had panicked")),
+            None => BodyPoll::Exit(Reason::crash("resumed after its start had panicked")),
         }
     }
 }

@@ -6,11 +6,13 @@
 //! with wakers of its own, which the futures leave with the process (`process::waiters`). One rule
 //! decides when a future must let other processes run ([`coop`]).
 
+pub mod address;
 pub mod context;
 pub mod coop;
 pub mod future;
+pub mod panic_scope;
 pub mod receive;
 pub mod send_wait;
 
 pub use crate::api::task::context::Context;
-pub use crate::api::task::future::{IntoReason, Returned};
+pub use crate::api::task::future::{IntoReason, WithResult};

@@ -11,6 +11,7 @@
 //! future that is polled while the signal is there, and only in the poll that is ready. So each
 //! future can be dropped at any time, and no signal is lost.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -18,13 +19,13 @@ use core::pin::Pin;
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use crate::api::cx::{Cx, MaybeReady, Search};
+use crate::api::cx::{Cx, MaybeReady, SearchResult};
 use crate::api::task::Context;
 use crate::api::task::coop::{Listener, may_go_on, rests};
-use crate::mailbox::batch::Cursor;
+use crate::mailbox::queue::Cursor;
 use crate::memory::NoMemory;
 use crate::ops::info::ProcessInfo;
-use crate::ops::query::{QueryFuture, QueryReply};
+use crate::ops::query::QueryFuture;
 use crate::ops::received::{Peek, Received};
 use crate::pid::{Pid, Reference};
 use crate::process::waiters::On;
@@ -204,14 +205,14 @@ where
                 return Poll::Pending;
             }
             match cx.search(&mut this.cursor, &mut this.wanted) {
-                Search::Found(received) => Poll::Ready(Some(received)),
+                SearchResult::Found(received) => Poll::Ready(Some(received)),
                 // The search continues in the next slice, from the cursor on.
-                Search::Unfinished => {
+                SearchResult::Unfinished => {
                     rests(cx.slice(), task.waker());
                     Poll::Pending
                 }
-                Search::Nothing if !cx.is_dying() && this.patience.is_over(cx) => Poll::Ready(None),
-                Search::Nothing => {
+                SearchResult::Nothing if !cx.is_dying() && this.patience.is_over(cx) => Poll::Ready(None),
+                SearchResult::Nothing => {
                     this.patience.listen(cx, task, On::Mail(cx.mark()));
                     Poll::Pending
                 }
@@ -301,19 +302,18 @@ impl<M: Send + 'static> Future for Stop<'_, M> {
 }
 
 /// The state of a query to another process.
-enum QueryState {
+enum QueryState<T> {
     NotYet,
-    Waits(QueryFuture),
+    Waits(QueryFuture<T>),
     Done,
 }
 
-impl QueryState {
-    fn poll<T, M: Send + 'static>(
+impl<T> QueryState<T> {
+    fn poll<M: Send + 'static>(
         &mut self,
         context: &Context<M>,
         task: &mut TaskContext<'_>,
         ask: impl FnOnce(&Cx<'_, M>) -> Result<MaybeReady<T>, NoMemory>,
-        said: impl FnOnce(QueryReply) -> T,
     ) -> Poll<T> {
         if context.poll_proceed(task).is_pending() {
             return Poll::Pending;
@@ -338,13 +338,11 @@ impl QueryState {
             }
         }
         let Self::Waits(answer) = self else { panic!("polled after it was ready") };
-        match Pin::new(answer).poll(task) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(answer) => {
-                *self = Self::Done;
-                Poll::Ready(said(answer))
-            }
+        let polled = Pin::new(answer).poll(task);
+        if polled.is_ready() {
+            *self = Self::Done;
         }
+        polled
     }
 }
 
@@ -352,7 +350,7 @@ impl QueryState {
 pub struct Alive<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,
-    asking: QueryState,
+    asking: QueryState<bool>,
 }
 
 impl<'c, M: Send + 'static> Alive<'c, M> {
@@ -366,7 +364,7 @@ impl<M: Send + 'static> Future for Alive<'_, M> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<bool> {
         let (context, pid) = (self.context, self.pid);
-        self.asking.poll(context, task, |cx| cx.is_alive(pid), |said| !matches!(said, QueryReply::Dead))
+        self.asking.poll(context, task, |cx| cx.is_alive(pid))
     }
 }
 
@@ -374,7 +372,7 @@ impl<M: Send + 'static> Future for Alive<'_, M> {
 pub struct Info<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,
-    asking: QueryState,
+    asking: QueryState<Result<Option<Box<ProcessInfo>>, NoMemory>>,
 }
 
 impl<'c, M: Send + 'static> Info<'c, M> {
@@ -388,19 +386,8 @@ impl<M: Send + 'static> Future for Info<'_, M> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let (context, pid) = (self.context, self.pid);
-        self.asking.poll(
-            context,
-            task,
-            |cx| match cx.info(pid)? {
-                MaybeReady::Ready(info) => Ok(MaybeReady::Ready(Ok(info))),
-                MaybeReady::Pending(answer) => Ok(MaybeReady::Pending(answer)),
-            },
-            |said| match said {
-                QueryReply::Info(info) => Ok(Some(*info)),
-                QueryReply::NoMemory => Err(NoMemory),
-                QueryReply::Dead | QueryReply::Alive | QueryReply::Linked(_) | QueryReply::Suspended(_) => Ok(None),
-            },
-        )
+        let info = self.asking.poll(context, task, |cx| Ok(cx.info(pid)));
+        info.map_ok(|info| info.map(|info| *info))
     }
 }
 

@@ -5,16 +5,13 @@ pub(crate) mod link;
 pub(crate) mod monitor;
 
 use core::fmt;
-use core::ptr::NonNull;
 
 use crate::kernel::kernel_cx::KernelCx;
-use crate::mutation::Mutation;
-use crate::process::header::Header;
+use crate::mutation::mutant;
+use crate::ops::{host_watch, timer_outcome};
 use crate::process::name::RegisterError;
-use crate::process::relation::host_watch::HostWatchHead;
-use crate::process::relation::monitor::Monitor;
-use crate::process::relation::watcher::{WatcherEntry, WatcherKind};
-use crate::process::timer_record::TimerHead;
+use crate::process::process_ref::ProcessRef;
+use crate::process::relation::watcher::Watcher;
 use crate::reason::Reason;
 
 /// The reason why `link` did nothing.
@@ -76,49 +73,29 @@ impl From<RegisterError> for MonitorError {
 
 /// Counts a cancelled record that may be on the target's list, and fires the records that a sweep
 /// took while the target died.
-pub(crate) fn watch_was_cancelled(target: &Header, kernel_cx: &KernelCx<'_>) {
-    let orphaned = target.watchers.cancelled(
-        // SAFETY: the sweeper holds the record, with the list's reference.
-        |watch| unsafe { WatcherEntry::is_live(watch) },
-        // SAFETY: the sweeper holds the record, with the list's reference; not used again.
-        |watch| unsafe { WatcherEntry::release(watch, kernel_cx.pool()) },
-    );
-    for watch in orphaned.filter(|_| !kernel_cx.kernel.mutated(Mutation::SweepForgets)) {
-        // SAFETY: P3: the list is closed, so the reason is written.
-        let reason = unsafe { target.reason() };
-        // SAFETY: taken from the list, with its reference.
-        unsafe { WatcherEntry::fire(watch, kernel_cx, &reason) };
+pub(crate) fn watch_was_cancelled(target: ProcessRef<'_>, kernel_cx: &KernelCx<'_>) {
+    let orphaned = target.watchers.cancelled(Watcher::is_live, |watcher| watcher.release(kernel_cx.pool()));
+    for watcher in orphaned {
+        // The list is closed, so the mailbox is, and there is a reason.
+        let reason = target.exit_reason().unwrap_or(Reason::NOPROC);
+        mutant!(kernel_cx.kernel.mutations, SweepForgets,
+            right => watcher.fire(kernel_cx, &reason),
+            wrong => drop(watcher),
+        );
     }
 }
 
-impl WatcherEntry {
+impl Watcher {
     /// Fires the record because the process died.
-    ///
-    /// # Safety
-    /// The caller passes the list's reference.
     // Not inlined: a death without watchers needs no registers for it.
     #[inline(never)]
-    pub unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>, reason: &Reason) {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        match unsafe { Self::kind(this) } {
-            WatcherKind::Monitor => {
-                // SAFETY: the entry is a monitor's.
-                let monitor = unsafe { Monitor::of_watch(this) };
-                // SAFETY: the caller passes the list's reference.
-                unsafe { Monitor::fire(monitor, kernel_cx, reason) };
+    pub(crate) fn fire(self, kernel_cx: &KernelCx<'_>, reason: &Reason) {
+        match self {
+            Self::Monitor(monitor) => {
+                monitor::fire(monitor, kernel_cx, reason);
             }
-            WatcherKind::Timer => {
-                // SAFETY: the entry is a timer's.
-                let timer = unsafe { TimerHead::of_watch(this) };
-                // SAFETY: the caller passes the list's reference.
-                unsafe { TimerHead::target_died(timer, kernel_cx) };
-            }
-            WatcherKind::HostWatch => {
-                // SAFETY: the entry is a host watch's.
-                let watch = unsafe { HostWatchHead::of_watch(this) };
-                // SAFETY: the caller passes the list's reference.
-                unsafe { HostWatchHead::fire(watch, kernel_cx, Some(reason.clone())) };
-            }
+            Self::Timer(timer) => timer_outcome::target_died(timer, kernel_cx),
+            Self::HostWatch(watch) => host_watch::fire(watch, kernel_cx, Some(reason.clone())),
         }
     }
 }

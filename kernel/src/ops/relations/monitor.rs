@@ -1,127 +1,162 @@
 //! Monitors: monitor, demonitor, and the DOWN of a monitor that fires.
 
-use core::ptr::NonNull;
-
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
-use crate::mutation::Mutation;
+use crate::mutation::mutant;
 use crate::ops::relations::{MonitorError, watch_was_cancelled};
 use crate::pid::{Pid, Reference};
 use crate::process::alias::{AliasMode, AliasRecord};
-use crate::process::header::Header;
 use crate::process::name::NameEntry;
-use crate::process::relation::monitor::{CancelOutcome, Monitor};
+use crate::process::owned::Owned;
+use crate::process::process_ref::ProcessRef;
+use crate::process::relation::monitor::{CancelOutcome, Monitor, TargetSide, WatcherSide};
+use crate::process::relation::watcher::Watcher;
 use crate::reason::Reason;
 
-/// Monitors `target`, a pid or the process that holds the name. Returns `true` if the DOWN is in
-/// the mailbox already. Lock-free; O(1).
+/// The target of a new monitor: a process, or the process that holds a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MonitorBy<'a> {
+    Pid(Pid),
+    Name(&'a NameEntry),
+}
+
+/// The process that a monitor's target led to.
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'a> {
+    /// The process is alive, or dying.
+    Process(ProcessRef<'a>),
+    /// There is no process: the pid is dead, or no process holds the name.
+    Gone(Option<Pid>),
+}
+
+impl<'a> MonitorBy<'a> {
+    /// Returns the name, if the target is one.
+    pub(crate) fn name(self) -> Option<&'a NameEntry> {
+        match self {
+            Self::Pid(_) => None,
+            Self::Name(entry) => Some(entry),
+        }
+    }
+
+    /// Looks the target up.
+    pub(crate) fn find<'f>(self, kernel_cx: &'f KernelCx<'_>) -> Found<'f>
+    where
+        'a: 'f,
+    {
+        match self {
+            Self::Pid(pid) => kernel_cx.find(pid).map_or(Found::Gone(Some(pid)), Found::Process),
+            Self::Name(entry) => entry.holder(kernel_cx.guard).map_or(Found::Gone(None), Found::Process),
+        }
+    }
+}
+
+impl Found<'_> {
+    /// Returns the pid that the target led to.
+    pub(crate) fn pid(self) -> Option<Pid> {
+        match self {
+            Self::Process(process) => Some(process.pid),
+            Self::Gone(pid) => pid,
+        }
+    }
+}
+
+/// Monitors `target`. Returns `true` if the DOWN is in the mailbox already. Lock-free; O(1).
 pub(crate) fn monitor(
-    process: &Header,
+    owned: &mut Owned<'_>,
     kernel_cx: &KernelCx<'_>,
-    target: Result<Pid, &NameEntry>,
+    target: MonitorBy<'_>,
     reference: Reference,
     alias: Option<AliasMode>,
 ) -> Result<bool, MonitorError> {
-    let (name, holder) = match target {
-        Ok(pid) => (None, kernel_cx.find(pid).ok_or(Some(pid))),
-        Err(entry) => (Some(entry), entry.holder(kernel_cx.guard).ok_or(None)),
-    };
-    let pid = match holder {
-        Ok(other) => Some(other.pid),
-        Err(pid) => pid,
-    };
+    let found = target.find(kernel_cx);
+    let pid = found.pid();
     // A process's monitor of itself never fires and is not listed: only its reference exists.
-    let monitor = if pid == Some(process.pid) {
+    let monitor = if pid == Some(owned.pid) {
         None
     } else {
-        Some(
-            Monitor::try_new(kernel_cx, reference, process.pid, pid, name)
-                .map_err(|NoMemory| MonitorError::NoMemory)?,
-        )
+        Some(try_new(kernel_cx, reference, owned.pid, pid, target.name()).map_err(|NoMemory| MonitorError::NoMemory)?)
     };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
     if let Some(mode) = alias {
         match AliasRecord::try_new(reference, mode) {
-            // SAFETY: the record is new, in no set; the set owns it from now on.
-            Ok(alias) => unsafe { private.aliases.insert(alias) },
+            Ok(alias) => owned.state(|state| state.aliases.insert(alias)),
             Err(NoMemory) => {
-                if let Some(monitor) = monitor {
-                    for _share in 0..2 {
-                        // SAFETY: both references are still ours.
-                        unsafe { Monitor::release(monitor, kernel_cx.pool()) };
-                    }
+                if let Some((watcher, target)) = monitor {
+                    watcher.release(kernel_cx.pool());
+                    target.release(kernel_cx.pool());
                 }
                 return Err(MonitorError::NoMemory);
             }
         }
     }
-    let Some(monitor) = monitor else { return Ok(false) };
-    // SAFETY: the record is new, in no set; the watcher's reference goes with it.
-    unsafe { private.monitors.insert(monitor) };
-    // SAFETY: the target side's reference is ours; on no list and in no queue.
-    Ok(unsafe { place_monitor(monitor, kernel_cx, holder) })
+    let Some((watcher, target)) = monitor else { return Ok(false) };
+    owned.state(|state| state.monitors.insert(watcher));
+    Ok(place_monitor(target, kernel_cx, found))
 }
 
-/// Delivers a new monitor to its target, with the target side's reference, or fires it. Returns
-/// `true` if the watcher's mailbox has the DOWN. `holder` is the target, or the pid that it had.
-///
-/// # Safety
-/// The caller holds that reference; the record is on no list, and its node in no queue.
-pub(crate) unsafe fn place_monitor(
-    monitor: NonNull<Monitor>,
+/// Allocates an armed monitor; see [`Monitor::try_new`].
+pub(crate) fn try_new(
     kernel_cx: &KernelCx<'_>,
-    holder: Result<&Header, Option<Pid>>,
-) -> bool {
-    let placed = match holder {
-        Ok(other) if other.mailbox.is_settled() || kernel_cx.kernel.mutated(Mutation::AlwaysShort) => {
-            // SAFETY: the record is on no list; the target side's reference goes with it.
-            unsafe { other.watchers.push(Monitor::watch(monitor)) }.is_ok()
+    reference: Reference,
+    watcher: Pid,
+    target: Option<Pid>,
+    name: Option<&NameEntry>,
+) -> Result<(WatcherSide, TargetSide), NoMemory> {
+    Monitor::try_new((&kernel_cx.kernel.nodes, kernel_cx.pool()), reference, watcher, target, name)
+}
+
+/// Delivers a new monitor to its target, or fires it. Returns `true` if the watcher's mailbox has
+/// the DOWN.
+pub(crate) fn place_monitor(monitor: TargetSide, kernel_cx: &KernelCx<'_>, found: Found<'_>) -> bool {
+    let refused = match found {
+        Found::Process(other) if mutant!(kernel_cx.kernel.mutations, AlwaysShort, right => other.mailbox.is_settled(), wrong => true) => {
+            match other.watchers.push(Watcher::Monitor(monitor)) {
+                Err(Watcher::Monitor(monitor)) => Some(monitor),
+                _ => None,
+            }
         }
-        // SAFETY: the node is in no queue; the target side's reference goes with it.
-        Ok(other) => unsafe { kernel_cx.push(other, monitor.cast()) },
-        Err(_) => false,
+        Found::Process(other) => match kernel_cx.push(other, monitor.into_request()) {
+            Ok(()) => None,
+            Err(request) => Some(TargetSide::of_request(request.typed())),
+        },
+        Found::Gone(_) => Some(monitor),
     };
-    if placed || kernel_cx.kernel.mutated(Mutation::RefusedIsPlaced) {
-        return false;
-    }
-    let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
-    let reason = pid.map_or(Reason::NOPROC, |pid| kernel_cx.kernel.exit_reason(pid, kernel_cx.guard));
-    // SAFETY: the target side's reference was not consumed; the node is in no queue.
-    unsafe { Monitor::fire(monitor, kernel_cx, &reason) }
+    let Some(monitor) = refused else { return false };
+    let reason = found.pid().map_or(Reason::NOPROC, |pid| kernel_cx.kernel.exit_reason(pid, kernel_cx.guard));
+    mutant!(kernel_cx.kernel.mutations, RefusedIsPlaced,
+        right => fire(monitor, kernel_cx, &reason),
+        wrong => {
+            core::mem::forget(monitor);
+            false
+        },
+    )
 }
 
 /// Ends a monitor. Returns `true` if it was still in force (OTP's `info`). With `flush` no DOWN of
 /// it is received from now on, whenever the target died. Lock-free; O(1) amortised.
-pub(crate) fn demonitor(process: &Header, kernel_cx: &KernelCx<'_>, reference: Reference, flush: bool) -> bool {
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { process.private() };
-    private.end_alias_with_monitor(reference);
-    let Some(monitor) = private.monitors.find(reference.to_raw()) else { return false };
-    // SAFETY: the set's reference keeps the record live.
-    let record = unsafe { monitor.as_ref() };
-    let cancelled = record.cancel();
+pub(crate) fn demonitor(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, reference: Reference, flush: bool) -> bool {
+    let ended = owned.state(|state| {
+        state.end_alias_with_monitor(reference);
+        let found = state.monitors.find(reference.to_raw())?;
+        let cancelled = found.get().cancel();
+        let leaves = flush || cancelled != CancelOutcome::Delivered;
+        Some((cancelled, leaves.then(|| found.remove())))
+    });
+    let Some((cancelled, monitor)) = ended else { return false };
     if cancelled == CancelOutcome::Delivered {
-        if flush {
+        if let Some(monitor) = monitor {
             // SAFETY: the DOWN is delivered, so its node is in the private queue.
-            unsafe { private.queue.remove(monitor.cast()) };
-            // SAFETY: `find` found the monitor in this set.
-            unsafe { private.monitors.remove(monitor) };
-            for _share in 0..2 {
-                // SAFETY: the signal's reference, and the set's; not used again.
-                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
-            }
+            let down = owned.state(|state| unsafe { state.queue.remove(monitor.node()) });
+            down.into_iter().for_each(|down| down.release(kernel_cx.pool()));
+            monitor.release(kernel_cx.pool());
         }
         return false;
     }
-    let target = record.target();
-    // SAFETY: `find` found the monitor in this set.
-    unsafe { private.monitors.remove(monitor) };
-    // SAFETY: the set's reference; not used again.
-    unsafe { Monitor::release(monitor, kernel_cx.pool()) };
+    let Some(monitor) = monitor else { return false };
+    let target = monitor.target();
+    monitor.release(kernel_cx.pool());
     if cancelled == CancelOutcome::InTime
         && let Some(target) = target
-        && target != process.pid
+        && target != owned.pid
         && let Some(target) = kernel_cx.find(target)
     {
         watch_was_cancelled(target, kernel_cx);
@@ -129,36 +164,15 @@ pub(crate) fn demonitor(process: &Header, kernel_cx: &KernelCx<'_>, reference: R
     true
 }
 
-impl Monitor {
-    /// Allocates an armed monitor with two references: one of the watcher, one of the target's
-    /// side.
-    pub fn try_new(
-        kernel_cx: &KernelCx<'_>,
-        reference: Reference,
-        watcher: Pid,
-        target: Option<Pid>,
-        name: Option<&NameEntry>,
-    ) -> Result<NonNull<Self>, NoMemory> {
-        let monitor = Self::new(&kernel_cx.kernel.nodes, reference, watcher, target, name)?;
-        kernel_cx.try_new(monitor).map_err(|_| NoMemory)
-    }
-
-    /// (1) Fires the monitor because the target died, or did not exist. Returns `true` if the
-    /// watcher's mailbox has the DOWN. Consumes the target side's reference. Lock-free.
-    ///
-    /// # Safety
-    /// The caller holds that reference, and the node is in no queue.
-    pub unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>, reason: &Reason) -> bool {
-        // SAFETY: the caller holds the reference, and the node is in no queue (this function's
-        // contract).
-        if !unsafe { Self::try_fire(this, reason, kernel_cx.kernel.mutations) } {
-            // SAFETY: the reference is the caller's; not used again.
-            unsafe { Self::release(this, kernel_cx.pool()) };
-            return false;
+/// (1) Fires the monitor because the target died, or did not exist. Returns `true` if the watcher's
+/// mailbox has the DOWN. Lock-free.
+pub(crate) fn fire(monitor: TargetSide, kernel_cx: &KernelCx<'_>, reason: &Reason) -> bool {
+    let watcher = monitor.watcher;
+    match monitor.fire(reason, kernel_cx.kernel.mutations) {
+        Ok(down) => kernel_cx.deliver(watcher, down),
+        Err(monitor) => {
+            monitor.release(kernel_cx.pool());
+            false
         }
-        // SAFETY: the target side's reference keeps the record live.
-        let watcher = unsafe { this.as_ref() }.watcher;
-        // SAFETY: the node is ours until the push, and takes the reference with it.
-        unsafe { kernel_cx.deliver(watcher, this.cast()) }
     }
 }

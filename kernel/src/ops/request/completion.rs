@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::task::Waker;
 
+use crate::shipped::Shipped;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The orderings and steps of the protocol. They are parameters so that a loom model can weaken one
@@ -29,9 +30,6 @@ pub trait Orders: Send + Sync + 'static {
     const TAKES_FIRST: bool = true;
 }
 
-/// The orderings and steps that the kernel uses.
-#[derive(Debug)]
-pub struct Shipped;
 impl Orders for Shipped {}
 
 /// A counter that numbers arrivals (see the module).
@@ -49,7 +47,11 @@ impl Default for Next {
 
 /// An expected arrival, which takes a number when it happens.
 #[derive(Debug)]
-pub struct CompletionTicket<O: Orders = Shipped>(Arc<Slot<O>>);
+pub struct CompletionTicket(Ticket<Shipped>);
+
+/// The ticket, by its orderings and steps.
+#[derive(Debug)]
+pub struct Ticket<O: Orders>(Arc<Slot<O>>);
 
 #[derive(Debug)]
 struct Slot<O> {
@@ -102,22 +104,43 @@ impl CompletionOrder {
 
     /// Creates an arrival that has not happened yet; its waker forwards calls to `then`.
     pub fn ticket(&self, then: &Waker) -> CompletionTicket {
-        self.ticket_by(then)
+        CompletionTicket(Ticket::new(self, then))
+    }
+}
+
+impl CompletionTicket {
+    /// Returns the waker that takes the number. Wait-free.
+    pub fn waker(&self) -> Waker {
+        self.0.waker()
     }
 
-    /// Creates an arrival as [`CompletionOrder::ticket`] does, with other orderings: for the
-    /// models.
-    pub fn ticket_by<O: Orders>(&self, then: &Waker) -> CompletionTicket<O> {
-        CompletionTicket(Arc::new(Slot {
-            row: self.0.clone(),
+    /// Takes the number now, if the arrival has none.
+    pub fn comes(&self) {
+        self.0.comes();
+    }
+
+    /// Returns its number; `None` while it has not arrived. Lower is earlier.
+    pub fn place(&self) -> Option<usize> {
+        self.0.place()
+    }
+
+    /// Returns `true` if it forwards calls to `waker`.
+    pub fn passes_on_to(&self, waker: &Waker) -> bool {
+        self.0.0.then.will_wake(waker)
+    }
+}
+
+impl<O: Orders> Ticket<O> {
+    /// Creates an arrival that has not happened yet; its waker forwards calls to `then`.
+    pub fn new(order: &CompletionOrder, then: &Waker) -> Self {
+        Self(Arc::new(Slot {
+            row: order.0.clone(),
             place: AtomicUsize::new(0),
             then: then.clone(),
             orders: core::marker::PhantomData,
         }))
     }
-}
 
-impl<O: Orders> CompletionTicket<O> {
     /// Returns the waker that takes the number. Wait-free.
     pub fn waker(&self) -> Waker {
         Waker::from(self.0.clone())
@@ -132,10 +155,5 @@ impl<O: Orders> CompletionTicket<O> {
     pub fn place(&self) -> Option<usize> {
         let place = self.0.place.load(O::LOOK);
         (place != 0).then_some(place)
-    }
-
-    /// Returns `true` if it forwards calls to `waker`.
-    pub fn passes_on_to(&self, waker: &Waker) -> bool {
-        self.0.then.will_wake(waker)
     }
 }

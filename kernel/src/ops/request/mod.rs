@@ -34,28 +34,29 @@ pub mod open_request;
 pub(crate) mod reply;
 pub(crate) mod watch;
 
-pub use crate::ops::request::call::{NoReply, ReplyFuture};
+pub use crate::ops::request::call::{NoReply, ReplyFuture, RequesterEnd};
 pub use crate::ops::request::completion::{CompletionOrder, CompletionTicket};
 pub use crate::ops::request::open_request::{RequestError, RequestFuture, request_with};
-pub use crate::ops::request::reply::Reply;
-pub use crate::process::request_cell::{Orders, RequestHead, Shipped};
+pub use crate::ops::request::reply::{Reply, ReplyEnd};
+pub use crate::process::request_cell::{Orders, RequestHead};
 pub use crate::process::request_watch::DeathWatch;
 
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
 use crate::process::request_cell::Cell;
 
 /// The two ends of one answer, with the orderings `O`.
-pub type Pair<T, O> = (Reply<T, O>, ReplyFuture<T, O>);
+pub type Pair<T, O> = (ReplyEnd<T, O>, RequesterEnd<T, O>);
 
 /// Creates the two ends of one answer.
 pub fn reply<T: Send>() -> Result<(Reply<T>, ReplyFuture<T>), NoMemory> {
-    reply_with()
+    let (responder, requester) = reply_with()?;
+    Ok((Reply::of(responder), ReplyFuture::of(requester)))
 }
 
 /// Creates the two ends as [`reply()`] does, with other orderings: for the models.
 pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
-    let head = memory::try_new(Cell::<T>::new(None, false)).map_err(|_| NoMemory)?.cast();
-    Ok((Reply::new(head), ReplyFuture::new(head)))
+    let (responder, requester) = Cell::try_unwatched()?;
+    Ok((ReplyEnd::new(responder), RequesterEnd::new(requester)))
 }
 
 #[cfg(test)]
@@ -118,7 +119,7 @@ mod tests {
     fn between_threads() {
         for round in 0..1000 {
             let (give, wait) = reply().expect("memory");
-            let asker = std::thread::spawn(move || {
+            let requester = std::thread::spawn(move || {
                 let waker = Waker::from(Arc::new(Counting(Count::new(0))));
                 let mut wait = wait;
                 loop {
@@ -128,7 +129,7 @@ mod tests {
                 }
             });
             give.send(round);
-            assert_eq!(asker.join().expect("no panic"), Ok(round));
+            assert_eq!(requester.join().expect("no panic"), Ok(round));
         }
     }
 }

@@ -25,20 +25,20 @@
 //! ([`RequestError::ReplyDropped`]).
 
 use core::fmt;
-use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 use crate::kernel::kernel_cx::KernelCx;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
 use crate::ops::request::Reply;
 use crate::ops::request::call::{CallStage, RequesterEnd};
 use crate::ops::request::call_site::CallSite;
-use crate::process::header::Header;
-use crate::process::request_cell::{
-    ANSWERED, Cell, CellSnapshot, DOWN, EVENTS, Orders, RESPONDER_DONE, RequestHead, Requester, Shipped, WATCH_DONE,
-};
+use crate::ops::request::reply::ReplyEnd;
+use crate::process::counted_ref::WakerRef;
+use crate::process::owned::Owned;
+use crate::process::request_cell::{Cell, CellSnapshot, DOWN, EVENTS, Orders, RESPONDER_DONE, Requester, WATCH_DONE};
 use crate::process::request_watch::DeathWatch;
 use crate::reason::Reason;
+use crate::shipped::Shipped;
 
 /// The reason why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,21 +55,18 @@ pub enum RequestError {
 /// The requester's end of a request: a poll returns the answer. Dropping it cancels the interest in
 /// the answer and in the death.
 #[must_use = "a poll returns the answer"]
-pub struct RequestFuture<T, O: Orders = Shipped> {
-    asking: RequesterEnd<T, O>,
-}
+pub struct RequestFuture<T>(RequesterEnd<T, Shipped>);
 
-impl<T, O: Orders> RequestFuture<T, O> {
-    /// Rebuilds the value. The old one may have to be dropped, so it lies in memory, and copying it
-    /// would wait for its parts to be stored.
+impl<T> RequestFuture<T> {
+    /// Rebuilds the value; see `RequesterEnd::begins`.
     #[inline(always)]
     pub(crate) fn begins(self) -> Self {
-        Self { asking: RequesterEnd::new(core::mem::ManuallyDrop::new(self).asking.head) }
+        Self(self.0.begins())
     }
 
     /// Registers a waker; see [`crate::ops::request::ReplyFuture::leave`].
     pub fn leave(&mut self, waker: &Waker) -> bool {
-        self.asking.leave(waker)
+        self.0.leave(waker)
     }
 
     /// Returns the answer, or the reason why there is none. While it is pending, the process that
@@ -80,92 +77,102 @@ impl<T, O: Orders> RequestFuture<T, O> {
     /// If it was ready before, except with [`RequestError::ReplyDropped`].
     #[inline]
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
-        let asking = &mut self.asking;
-        assert!(asking.stage != CallStage::Ready, "polled after it was ready");
-        let word = asking.head().load(O::LOOK);
-        if word & ANSWERED != 0 {
-            return Poll::Ready(asking.take().ok_or(RequestError::NoReply));
-        }
-        if word & EVENTS == 0 && asking.head().is_of(task.waker()) {
+        self.0.poll_request(task)
+    }
+}
+
+impl<T> fmt::Debug for RequestFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestFuture").field("stage", &self.0.stage).finish_non_exhaustive()
+    }
+}
+
+impl<T, O: Orders> RequesterEnd<T, O> {
+    /// Polls a request; see [`RequestFuture::poll`].
+    #[inline]
+    pub fn poll_request(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
+        assert!(self.stage != CallStage::Ready, "polled after it was ready");
+        match self.party().look::<O>() {
+            CellSnapshot::Answered(answer) => {
+                self.stage = CallStage::Ready;
+                Poll::Ready(answer.ok_or(RequestError::NoReply))
+            }
             // Every event resumes that process.
-            return Poll::Pending;
+            CellSnapshot::Nothing if self.party().is_of(task.waker()) => Poll::Pending,
+            _ => self.drain_others(task),
         }
-        self.drain_others(task)
     }
 
     /// Polls as [`RequestFuture::poll`] does, when there is something other than an answer, or when
     /// a task other than the requester's process polls.
     #[inline(never)]
     fn drain_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
-        let asking = &mut self.asking;
         loop {
-            match asking.head().look::<O>() {
-                CellSnapshot::Answered => return Poll::Ready(asking.take().ok_or(RequestError::NoReply)),
+            match self.party().look::<O>() {
+                CellSnapshot::Answered(answer) => {
+                    self.stage = CallStage::Ready;
+                    return Poll::Ready(answer.ok_or(RequestError::NoReply));
+                }
                 CellSnapshot::Down => {
-                    if asking.head().asker.is_some_and(|asker| CallSite::of(&asker).died_while_draining(&asker)) {
+                    let requester = self.party().requester;
+                    if requester.is_some_and(|requester| CallSite::of(&requester).died_while_draining(&requester)) {
                         return Poll::Pending;
                     }
-                    asking.stage = CallStage::Ready;
-                    return Poll::Ready(Err(RequestError::Down(asking.head().reason())));
+                    self.stage = CallStage::Ready;
+                    // SAFETY: `look` has just seen DOWN.
+                    let reason = unsafe { self.party().reason() };
+                    return Poll::Ready(Err(RequestError::Down(reason)));
                 }
-                CellSnapshot::Dropped if asking.head().load(O::LOOK) & (WATCH_DONE | DOWN) == WATCH_DONE => {
-                    asking.stage = CallStage::Ready;
+                CellSnapshot::Dropped if self.party().load(O::LOOK) & (WATCH_DONE | DOWN) == WATCH_DONE => {
+                    self.stage = CallStage::Ready;
                     return Poll::Ready(Err(RequestError::NoReply));
                 }
-                CellSnapshot::Dropped if asking.stage == CallStage::Waits => {
-                    asking.stage = CallStage::Told;
+                CellSnapshot::Dropped if self.stage == CallStage::Waits => {
+                    self.stage = CallStage::Told;
                     return Poll::Ready(Err(RequestError::ReplyDropped));
                 }
                 CellSnapshot::Dropped | CellSnapshot::Nothing => {}
             }
-            if asking.head().is_of(task.waker()) {
+            let told = self.stage == CallStage::Told;
+            let party = self.party();
+            if party.is_of(task.waker()) {
                 return Poll::Pending;
             }
-            if asking.stage == CallStage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & RESPONDER_DONE == 0 {
+            if told && O::HEEDS_OUT && party.load(O::LOOK) & RESPONDER_DONE == 0 {
                 // The responder has dropped the reply but is not done. Try again in a moment: then
                 // the waker can be registered (`request_cell`, A1).
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if asking.head().register::<O>(task.waker(), if asking.stage == CallStage::Told { DOWN } else { EVENTS }) {
+            if party.register::<O>(task.waker(), if told { DOWN } else { EVENTS }) {
                 return Poll::Pending;
             }
         }
     }
 }
 
-impl<T, O: Orders> fmt::Debug for RequestFuture<T, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestFuture").field("stage", &self.asking.stage).finish_non_exhaustive()
-    }
-}
-
 /// The three ends of a request, with the orderings `O`.
-pub type Triple<T, O> = (Reply<T, O>, DeathWatch<O>, RequestFuture<T, O>);
+pub type Triple<T, O> = (ReplyEnd<T, O>, DeathWatch, RequesterEnd<T, O>);
 
 /// Creates the three ends of a request without a requesting process, with other orderings: for the
 /// models.
 pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
-    let head = memory::try_new(Cell::<T>::new(None, true)).map_err(|_| NoMemory)?.cast();
-    Ok(ends(head))
-}
-
-fn ends<T, O: Orders>(head: NonNull<RequestHead>) -> Triple<T, O> {
-    let requested = RequestFuture { asking: RequesterEnd::new(head) };
-    (Reply::new(head), DeathWatch::of(head), requested)
+    let (responder, watch, requester) = Cell::try_watched(None, None)?;
+    Ok((ReplyEnd::new(responder), DeathWatch::of(watch), RequesterEnd::new(requester)))
 }
 
 /// Creates the three ends of a request by a process that runs on this core.
 #[inline(always)]
-pub(crate) fn request<T: Send>(process: &Header, kernel_cx: &KernelCx<'_>) -> Result<Triple<T, Shipped>, NoMemory> {
+pub(crate) fn request<T: Send>(
+    owned: &mut Owned<'_>,
+    kernel_cx: &KernelCx<'_>,
+) -> Result<(Reply<T>, DeathWatch, RequestFuture<T>), NoMemory> {
     // The cell is complete before it gets the reference, so no error path has to return it.
-    let (kernel, current_slot) = (process.kernel, kernel_cx.kernel.current_slot);
-    let asker = Requester { pid: process.pid, process: process.whole(), kernel, current_slot };
-    let head: NonNull<RequestHead> = kernel_cx.try_new(Cell::<T>::new(Some(asker), true)).map_err(|_| NoMemory)?.cast();
-    // SAFETY: P1: the caller runs the process's slice, so it owns the process.
-    let private = unsafe { process.private() };
-    if !core::mem::take(&mut private.spare) {
-        process.acquire_waker_ref();
-    }
-    Ok(ends(head))
+    let (kernel, current_slot) = (owned.kernel, kernel_cx.kernel.current_slot);
+    let requester = Requester { pid: owned.pid, process: owned.process().as_ptr(), kernel, current_slot };
+    let (responder, watch, requester) = Cell::try_watched(Some(requester), kernel_cx.pool())?;
+    // The cell has it from here on (`Requester::reference`).
+    let _held = owned.take_spare().unwrap_or_else(|| WakerRef::new(owned)).into_raw();
+    let (reply, end) = (ReplyEnd::new(responder), RequesterEnd::new(requester));
+    Ok((Reply::of(reply), DeathWatch::of(watch), RequestFuture(end)))
 }

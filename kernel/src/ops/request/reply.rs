@@ -2,35 +2,24 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
 use core::task::Waker;
 
-use crate::ops::request::call_site::CallSite;
+use crate::ops::request::call_site::{CallSite, ReceivedRequests};
 use crate::process::request_cell::{
-    ANSWERED, Cell, DROPPED, GONE, Orders, RESPONDER_DONE, RequestHead, Requester, Shipped, WATCH_DONE,
+    ANSWERED, DROPPED, GONE, Orders, RESPONDER_DONE, RequestHead, Requester, ResponderParty, WATCH_DONE,
 };
 use crate::process::request_watch::OpenRequests;
+use crate::shipped::Shipped;
 use crate::sync::Ordering;
 
 /// The responder's end, which gives the answer. Dropping it unused notifies the requester that
 /// there will be no answer.
 #[must_use = "a requester waits for the answer"]
-pub struct Reply<T, O: Orders = Shipped>(NonNull<RequestHead>, PhantomData<fn(T) -> O>);
+pub struct Reply<T>(ReplyEnd<T, Shipped>);
 
-// SAFETY: A1 to A5: the word decides which party may touch the cell, and a `T` moves from one party
-// to another.
-unsafe impl<T: Send, O: Orders> Send for Reply<T, O> {}
-// SAFETY: through `&` it only reads the word.
-unsafe impl<T: Send, O: Orders> Sync for Reply<T, O> {}
-impl<T, O: Orders> Reply<T, O> {
-    pub(crate) fn new(head: NonNull<RequestHead>) -> Self {
-        Self(head, PhantomData)
-    }
-
-    fn head(&self) -> &RequestHead {
-        // SAFETY: A3: the responder is not done, so the cell is live.
-        unsafe { self.0.as_ref() }
+impl<T> Reply<T> {
+    pub(crate) fn of(end: ReplyEnd<T, Shipped>) -> Self {
+        Self(end)
     }
 
     /// Sends the answer. A late answer is dropped. Wait-free.
@@ -41,130 +30,175 @@ impl<T, O: Orders> Reply<T, O> {
     /// Sends the answer, or returns it if the requester no longer waits: it has died, or dropped
     /// its end. After `Ok` the requester was still there. Wait-free.
     pub fn try_send(self, answer: T) -> Result<(), T> {
-        let asker = self.head().asker;
-        let place = asker.as_ref().map(CallSite::of);
-        let open = place.as_ref().and_then(|place| place.is_newest_request(self.0));
-        self.answer(answer, asker.as_ref().zip(place.as_ref()), open)
-    }
-
-    /// Answers as [`Reply::try_send`] does, at this place. `open` is given if the process that
-    /// received the request answers, and the request is the newest of its open ones.
-    #[inline]
-    pub(crate) fn answer(
-        self,
-        answer: T,
-        at: Option<(&Requester, &CallSite<'_>)>,
-        open: Option<&mut OpenRequests>,
-    ) -> Result<(), T> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: A2: the answer belongs to the responder until ANSWERED, and it answers once:
-        // `self` ends here.
-        unsafe { Cell::replace(this.0, Some(answer)) };
-        let mut open = open;
-        if let (Some((asker, place)), Some(open)) = (at, open.as_deref_mut()) {
-            #[cfg(loom)]
-            // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
-            // `open`.
-            if unsafe { place.can_complete_inline(asker, this.0, open) } {
-                return Ok(());
-            }
-            // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
-            // `open`.
-            if unsafe { place.answers_first::<O>(asker, this.0, open) } {
-                return Ok(());
-            }
-        }
-        // SAFETY: A3: the responder is not done, and this is its end.
-        if unsafe { Self::event(this.0, ANSWERED, at, open) } {
-            return Ok(());
-        }
-        // SAFETY: A2: GONE, so not ANSWERED: the answer still belongs to the responder.
-        let refused = unsafe { Cell::replace(this.0, None) };
-        // SAFETY: A3: the responder is not done, and its event did not happen.
-        unsafe { Self::out(this.0) };
-        refused.map_or(Ok(()), Err)
+        self.0.try_send(answer)
     }
 
     /// Returns `true` if the requester still waits.
     pub fn is_wanted(&self) -> bool {
+        self.0.is_wanted()
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// The responder's end, with the orderings `O`: see [`Reply`].
+#[must_use = "a requester waits for the answer"]
+pub struct ReplyEnd<T, O: Orders> {
+    /// `None` once the end has been used.
+    party: Option<ResponderParty<T>>,
+    orders: PhantomData<fn() -> O>,
+}
+
+// SAFETY: A1 to A5: the word decides which party may touch the cell, and a `T` moves from one party
+// to another.
+unsafe impl<T: Send, O: Orders> Send for ReplyEnd<T, O> {}
+// SAFETY: through `&` it only reads the word.
+unsafe impl<T: Send, O: Orders> Sync for ReplyEnd<T, O> {}
+
+impl<T, O: Orders> ReplyEnd<T, O> {
+    pub(crate) fn new(party: ResponderParty<T>) -> Self {
+        Self { party: Some(party), orders: PhantomData }
+    }
+
+    fn is_wanted(&self) -> bool {
         // Relaxed: only a hint.
-        self.head().load(Ordering::Relaxed) & GONE == 0
+        self.party.as_ref().is_some_and(|party| party.load(Ordering::Relaxed) & GONE == 0)
+    }
+
+    /// Sends the answer; see [`Reply::try_send`].
+    pub fn try_send(mut self, answer: T) -> Result<(), T> {
+        let Some(party) = self.party.take() else { return Err(answer) };
+        let requester = party.requester;
+        let place = requester.as_ref().map(CallSite::of);
+        let open = place.as_ref().and_then(|place| place.is_newest_request(&party));
+        Self::answer(party, answer, requester.as_ref().zip(place.as_ref()), open)
+    }
+
+    /// Answers as [`ReplyEnd::try_send`] does, in the process that received the request last, whose
+    /// open requests these are. For the models.
+    pub(crate) fn answer_in(mut self, answer: T, open: &mut OpenRequests) -> Result<(), T> {
+        let Some(party) = self.party.take() else { return Err(answer) };
+        assert!(open.is_newest(&party), "received last");
+        Self::answer(party, answer, None, Some(ReceivedRequests::OfModel(open)))
+    }
+
+    /// Answers at this place. `open` is given if the process that received the request answers, and
+    /// the request is the newest of its open ones.
+    #[inline]
+    fn answer(
+        mut party: ResponderParty<T>,
+        answer: T,
+        at: Option<(&Requester, &CallSite<'_>)>,
+        mut open: Option<ReceivedRequests<'_>>,
+    ) -> Result<(), T> {
+        // The responder answers once, and there was no answer before.
+        drop(party.replace_answer(Some(answer)));
+        if let (Some((requester, place)), Some(open)) = (at, &mut open) {
+            #[cfg(loom)]
+            match place.can_complete_inline(requester, party, open) {
+                Ok(()) => return Ok(()),
+                Err(back) => party = back,
+            }
+            match place.answers_first::<T, O>(requester, party, open) {
+                Ok(()) => return Ok(()),
+                Err(back) => party = back,
+            }
+        }
+        let Err(mut party) = Self::event(party, ANSWERED, at, open) else { return Ok(()) };
+        // GONE, so not ANSWERED: the answer still belongs to the responder (A2).
+        let refused = party.replace_answer(None);
+        Self::out(party);
+        refused.map_or(Ok(()), Err)
     }
 
     /// Answers or drops, wakes the requester, and marks the responder as done, and with it the
-    /// watch if `open` is given. Returns `false`, with no effect, if the requester is done.
+    /// watch if `open` is given, whose newest request is this one.
     ///
-    /// # Safety
-    /// The responder is not done, and does not use the cell after `true`. If `open` is given, its
-    /// newest request is this one.
-    unsafe fn event(
-        head: NonNull<RequestHead>,
+    /// # Errors
+    /// The party, with no effect, if the requester is done.
+    fn event(
+        party: ResponderParty<T>,
         event: u8,
         at: Option<(&Requester, &CallSite<'_>)>,
-        mut open: Option<&mut OpenRequests>,
-    ) -> bool {
-        // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
-        let cell = unsafe { head.as_ref() };
+        mut open: Option<ReceivedRequests<'_>>,
+    ) -> Result<(), ResponderParty<T>> {
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
         // Done in the same exchange, unless the reference is needed to wake the requester.
         let out = if at.is_none_or(|(_, place)| place.is_core()) { RESPONDER_DONE } else { 0 };
-        let watch = if open.is_some() { WATCH_DONE } else { 0 };
-        if let Some(open) = &mut open
-            && O::TAKES_THE_WATCH_FIRST
-        {
-            // After the exchange the cell may not be touched.
-            open.pop();
-        }
-        let done = cell.event::<O>(event, out | watch, unless);
-        if let Some(open) = open {
-            match &done {
-                Ok((_, None)) if O::TAKES_THE_WATCH_FIRST => {}
-                Ok((_, None)) => _ = open.pop(),
-                // SAFETY: the watch is not done, and was taken out of the list above.
-                _ if O::PUTS_THE_WATCH_BACK => unsafe { open.put_back(head) },
-                _ => {}
+        let watch_out = if open.is_some() { WATCH_DONE } else { 0 };
+        // After the exchange the cell may not be touched, so the watch leaves its list first.
+        let mut watch = match &mut open {
+            Some(open) if O::TAKES_THE_WATCH_FIRST => open.with(OpenRequests::pop),
+            _ => None,
+        };
+        // SAFETY: this is the responder's right, and the newest request of `open` has the watch's
+        // (`is_newest_request`). Both end below if the exchange gives them up.
+        let done = unsafe { party.event::<O>(event, out | watch_out, unless) };
+        if let Some(mut open) = open {
+            if !O::TAKES_THE_WATCH_FIRST && matches!(done, Ok((_, None))) {
+                watch = open.with(OpenRequests::pop);
+            }
+            match watch {
+                Some(watch) if matches!(done, Ok((_, None))) || !O::PUTS_THE_WATCH_BACK => {
+                    watch.into_party().was_given_up();
+                }
+                Some(watch) => open.with(|open| open.put_back(watch)),
+                None => {}
             }
         }
-        let Ok((before, waker)) = done else { return false };
-        if let Some((asker, place)) = at {
+        let Ok((before, waker)) = done else { return Err(party) };
+        if let Some((requester, place)) = at {
             // SAFETY: A4: on a core, or with the reference, which both own until the responder is
             // done.
-            unsafe { place.wake(asker) };
+            unsafe { place.wake(requester) };
         }
         if out == 0 || waker.is_some() {
-            // SAFETY: A3: the responder is not done yet.
-            unsafe { Self::out(head) };
+            Self::out(party);
         } else if RequestHead::is_last(before, out) {
             // SAFETY: A3: the responder was the last party. (Happens only in a model that ignores
             // GONE.)
-            unsafe { RequestHead::free(head, None) };
+            unsafe { party.free(None) };
+        } else {
+            party.was_given_up();
         }
         // The waker is foreign: call it at the very end.
         if let Some(waker) = waker {
             call(waker, at.map(|(_, place)| place));
         }
-        true
+        Ok(())
     }
 
-    /// Marks the responder as done; it touches the cell no more.
-    ///
-    /// # Safety
-    /// The responder is not done yet, and does not use the cell again.
-    unsafe fn out(head: NonNull<RequestHead>) {
-        // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
-        let cell = unsafe { head.as_ref() };
-        let asker = cell.asker;
-        let before = cell.leave::<O>(RESPONDER_DONE);
+    /// Marks the responder as done.
+    fn out(party: ResponderParty<T>) {
+        let requester = party.requester;
+        let before = party.finish::<O>(None);
         if before & GONE != 0
             && before & (ANSWERED | DROPPED) != 0
-            && let Some(asker) = asker
+            && let Some(requester) = requester
         {
             // SAFETY: A4: both own the reference since the event, and the requester was done first.
-            unsafe { asker.release() };
+            drop(unsafe { requester.reference() });
         }
-        if RequestHead::is_last(before, RESPONDER_DONE) {
-            // SAFETY: A3: the responder was the last party.
-            unsafe { RequestHead::free(head, None) };
+    }
+}
+
+impl<T, O: Orders> fmt::Debug for ReplyEnd<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyEnd")
+    }
+}
+
+impl<T, O: Orders> Drop for ReplyEnd<T, O> {
+    fn drop(&mut self) {
+        let Some(party) = self.party.take() else { return };
+        let requester = party.requester;
+        let place = requester.as_ref().map(CallSite::of);
+        if let Err(party) = Self::event(party, DROPPED, requester.as_ref().zip(place.as_ref()), None) {
+            Self::out(party);
         }
     }
 }
@@ -176,23 +210,5 @@ fn call(waker: Waker, place: Option<&CallSite<'_>>) {
     match place {
         Some(place) => place.catch_panic(|| waker.wake()),
         None => waker.wake(),
-    }
-}
-
-impl<T, O: Orders> Drop for Reply<T, O> {
-    fn drop(&mut self) {
-        let asker = self.head().asker;
-        let place = asker.as_ref().map(CallSite::of);
-        // SAFETY: A3: the responder is not done, and this is its end.
-        if !unsafe { Self::event(self.0, DROPPED, asker.as_ref().zip(place.as_ref()), None) } {
-            // SAFETY: A3: the responder is not done, and its event did not happen.
-            unsafe { Self::out(self.0) };
-        }
-    }
-}
-
-impl<T, O: Orders> fmt::Debug for Reply<T, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reply")
     }
 }

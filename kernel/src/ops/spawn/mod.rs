@@ -6,48 +6,52 @@
 pub(crate) mod options;
 pub(crate) mod relations;
 
-use core::mem::offset_of;
-use core::ptr::{self, NonNull};
-
-use crate::intrusive::sweep_list::SweepList;
 use crate::kernel::Kernel;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::kernel_ptr::KernelPtr;
-use crate::mailbox::Mailbox;
 use crate::mailbox::limit::OptionalLimit;
 use crate::memory::NoMemory;
-use crate::memory::pool::{self, Pool};
-use crate::pid::{Pid, Reference};
-use crate::process::header::{self, Header};
+use crate::pid::Reference;
+use crate::process::header::NewHeader;
 use crate::process::name::NameEntry;
-use crate::process::owned::OwnerState;
-use crate::process::table::{Claim, FreeSlots};
+use crate::process::process_ref::ProcessRef;
+use crate::process::table::{Claim, FreeSlots, HeldSlot};
 use crate::process::vtable::{ErasedBody, Process};
 use crate::reason::Reason;
-use crate::reclaim::Retired;
-use crate::runq::node::RunNode;
-use crate::signal::node::{Node, SignalKind};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, PlainAtomicBool, UnsafeCell};
 
 pub use crate::ops::spawn::options::{Priority, SpawnError, SpawnOptions, Spawned};
 use crate::ops::spawn::relations::SpawnRelations;
 
-unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
-    // SAFETY: only the `retired` field of headers has this function.
-    let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
-    // SAFETY: the table's reference: no thread can reach the process now.
-    unsafe { Header::release_table_ref(header, pool) };
-}
-
 /// The process that spawns.
-pub(crate) struct Parent<'a> {
+pub(crate) struct Parent<'a, 'p> {
     /// The parent process.
-    pub process: &'a Header,
+    pub process: ParentProcess<'a, 'p>,
     /// The reference of the monitor, if one is requested.
     pub reference: Option<Reference>,
-    /// `true` if the caller does not own the parent: the parent's sides go to it as queued
-    /// operations.
-    pub by_proxy: bool,
+}
+
+/// The parent process, and the right that the caller has to it.
+pub(crate) enum ParentProcess<'a, 'p> {
+    /// The parent's body calls, in this slice.
+    Running(&'a Slice<'p>),
+    /// The caller does not own the parent: the parent's sides go to it as queued operations.
+    ByProxy(ProcessRef<'p>),
+}
+
+impl<'p> Parent<'_, 'p> {
+    /// Returns the parent process.
+    pub(crate) fn process(&self) -> ProcessRef<'p> {
+        match &self.process {
+            ParentProcess::Running(slice) => slice.process(),
+            ParentProcess::ByProxy(process) => *process,
+        }
+    }
+
+    /// Returns `true` if the parent's sides go to it as queued operations.
+    pub(crate) fn is_by_proxy(&self) -> bool {
+        matches!(self.process, ParentProcess::ByProxy(_))
+    }
 }
 
 /// The source of slots and credit for a spawn: a core's own, or the host's.
@@ -74,11 +78,11 @@ impl SlotSource<'_> {
         }
     }
 
-    fn release(&mut self, kernel: &Kernel, pid: Pid) {
+    fn release(&mut self, kernel: &Kernel, slot: HeldSlot) {
         match self {
-            Self::Core(core) => core.release(kernel, pid),
+            Self::Core(core) => core.release(kernel, slot),
             Self::Host(slots) => {
-                kernel.table.release(pid, slots);
+                kernel.table.release(slot, slots);
                 kernel.return_credit(1);
             }
         }
@@ -89,84 +93,81 @@ impl SlotSource<'_> {
 pub(crate) fn spawn<B: ErasedBody>(
     kernel_cx: &KernelCx<'_>,
     mut slots: SlotSource<'_>,
-    parent: Option<Parent<'_>>,
+    parent: Option<Parent<'_, '_>>,
     options: &SpawnOptions<'_>,
     body: B,
 ) -> Result<Spawned, SpawnError> {
     let kernel = kernel_cx.kernel;
-    let (bound, entry) = match check(kernel, parent.as_ref(), options) {
+    let (limit, entry) = match check(kernel, parent.as_ref(), options) {
         Ok(checked) => checked,
         Err(error) => return refuse(kernel_cx, body, error),
     };
-    let Ok(memory) = kernel_cx.try_alloc::<Process<B>>() else { return refuse(kernel_cx, body, SpawnError::NoMemory) };
-    let claim = match slots.claim(kernel) {
+    let Claim { slot, tombstone } = match slots.claim(kernel) {
         Ok(claim) => claim,
-        Err(error) => {
-            // SAFETY: allocated above, and nothing is written there.
-            unsafe { pool::free(memory, kernel_cx.pool()) };
-            return refuse(kernel_cx, body, error);
-        }
+        Err(error) => return refuse(kernel_cx, body, error),
     };
     // Most processes are neither linked with nor monitored by their parent.
     let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
-    let mut ties = SpawnRelations::NONE;
+    let mut ties = None;
     if let Some(parent) = parent
-        && ties.make(kernel_cx, options, parent, claim.pid).is_err()
+        && SpawnRelations::make(&mut ties, kernel_cx, options, parent, slot.pid()).is_err()
     {
-        roll_back(kernel_cx, &mut slots, &claim);
-        // SAFETY: allocated above, and nothing is written there.
-        unsafe { pool::free(memory, kernel_cx.pool()) };
+        roll_back(kernel_cx, &mut slots, slot, tombstone);
         return refuse(kernel_cx, body, SpawnError::NoMemory);
     }
-    // Field by field, in the final place: copying a whole process takes several cache lines.
-    // SAFETY: within fresh memory of this layout.
-    let place = unsafe { &raw mut (*memory.as_ptr()).body };
-    // SAFETY: within fresh memory of this layout.
-    unsafe { place.write(UnsafeCell::new(body)) };
-    let process = memory.cast::<Header>();
-    // SAFETY: fresh memory, which starts with a header's layout.
-    unsafe { write_header::<B>(process, kernel, options, bound, &claim) };
-    // Exposes the provenance for `Header::whole`.
-    let _ = process.as_ptr().expose_provenance();
-    // SAFETY: initialised above, and ours until it is published.
-    let child = unsafe { process.as_ref() };
+    let Ok(memory) = kernel_cx.try_alloc::<Process<B>>() else {
+        release_ties(kernel_cx, ties);
+        roll_back(kernel_cx, &mut slots, slot, tombstone);
+        return refuse(kernel_cx, body, SpawnError::NoMemory);
+    };
+    let pid = slot.pid();
+    let header = NewHeader {
+        kernel: KernelPtr::of(kernel),
+        pid,
+        tombstone,
+        vtable: B::VTABLE,
+        limit,
+        priority: options.priority as u8,
+        core: options.core.map_or(u32::MAX, |core| core as u32),
+        trap_exit: options.trap_exit,
+    };
+    // SAFETY: fresh memory. The process is published, queued and retired no earlier than under a
+    // guard, of which this call has one.
+    let mut child = unsafe { Process::write(memory, header, body) };
     if let Some(entry) = entry
-        && let Err(error) = entry.reserve_for_newborn(child)
+        && let Err(error) = entry.reserve_for_newborn(child.process())
     {
-        ties.release(kernel_cx);
-        roll_back(kernel_cx, &mut slots, &claim);
-        // SAFETY: never published, and a reservation shows it to no thread: ours alone. The slot
-        // has the tombstone again.
-        child.predecessor.with_mut(|word| unsafe { *word = ptr::null_mut() });
-        // SAFETY: P1: never published, so ours; called once.
-        child
-            .vtable
-            .drop_body
-            .into_iter()
-            .for_each(|drop_body| kernel_cx.catch_panic(|| unsafe { drop_body(process) }));
-        // SAFETY: this is the only reference.
-        unsafe { Header::release_table_ref(process, kernel_cx.pool()) };
+        release_ties(kernel_cx, ties);
+        let (child, body) = child.take_body();
+        body.into_iter().for_each(|body| kernel_cx.catch_panic(|| body.run()));
+        // SAFETY: never published, and a reservation shows it to no thread.
+        let tombstone = unsafe { child.discard_unpublished(kernel_cx.pool()) };
+        roll_back(kernel_cx, &mut slots, slot, tombstone);
         return Err(SpawnError::Name(error));
     }
-    ties.tie(parent, child, kernel_cx);
-    kernel.table.publish(process, claim.pid);
+    if let (Some(ties), Some(parent)) = (&mut ties, parent) {
+        ties.tie(parent, &mut child, kernel_cx);
+    }
+    kernel.table.publish(slot, child.process());
     if let Some(entry) = entry {
         // After its pid leads to it, so that a thread that finds it by name can reach it; and
         // before it can die.
-        entry.confirm_newborn(child, kernel.mutations);
+        entry.confirm_newborn(child.process(), kernel.mutations);
     }
-    if let Some(parent) = parent.filter(|parent| parent.by_proxy) {
-        ties.send_to_parent(parent, kernel_cx);
+    if let (Some(ties), Some(Parent { process: ParentProcess::ByProxy(process), .. })) = (&mut ties, parent) {
+        ties.send_to_parent(*process, kernel_cx);
     }
+    // All of it was taken out; a drop would look at each part.
+    core::mem::forget(ties);
     kernel_cx.schedule_newborn(child);
-    Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
+    Ok(Spawned { pid, monitor: parent.and_then(|parent| parent.reference) })
 }
 
 /// Performs the checks that need no allocation of the process.
 #[inline(always)]
 fn check<'k>(
     kernel: &'k Kernel,
-    parent: Option<&Parent<'_>>,
+    parent: Option<&Parent<'_, '_>>,
     options: &SpawnOptions<'_>,
 ) -> Result<(OptionalLimit, Option<&'k NameEntry>), SpawnError> {
     if kernel.is_closing() {
@@ -193,64 +194,16 @@ fn refuse<B>(kernel_cx: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spa
     Err(error)
 }
 
-fn roll_back(kernel_cx: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
-    // SAFETY: the claim took it out of the slot; returned once. A reader that found it is done
-    // before the slot is claimed again: the generation has moved on, and a reader that cloned the
-    // reason holds a count.
-    let tombstone = unsafe { Reason::from_raw(claim.tombstone) };
-    kernel_cx.kernel.table.vacate(claim.pid, tombstone.unwrap_or(Reason::NOPROC));
-    slots.release(kernel_cx.kernel, claim.pid);
+#[cold]
+#[inline(never)]
+fn release_ties(kernel_cx: &KernelCx<'_>, ties: Option<SpawnRelations>) {
+    ties.into_iter().for_each(|ties| ties.release(kernel_cx));
 }
 
-/// Writes a new process's header, field by field: a whole one would be built elsewhere and copied.
-///
-/// # Safety
-/// `process` is fresh memory of a header's layout.
-#[inline(always)]
-unsafe fn write_header<B: ErasedBody>(
-    process: NonNull<Header>,
-    kernel: &Kernel,
-    options: &SpawnOptions<'_>,
-    bound: OptionalLimit,
-    claim: &Claim,
-) {
-    /// A no-op: the nodes of a wake and of a kill are parts of their process.
-    unsafe fn embedded_node(_: NonNull<Node>, _: Option<&Pool>) {}
-    macro_rules! write {
-        ($($field:ident: $value:expr),* $(,)?) => {
-            // This pattern proves that no field is left out.
-            let _ = |header: Header| {
-                let Header { $($field: _),* } = header;
-            };
-            $(
-                // SAFETY: `process` has a header's layout (this function's contract).
-                let place = unsafe { &raw mut (*process.as_ptr()).$field };
-                // SAFETY: `process` is fresh memory of a header's layout (this function's
-                // contract).
-                unsafe { place.write($value) };
-            )*
-        };
-    }
-    write! {
-        run: RunNode::new(options.priority as u8),
-        mailbox: Mailbox::of(bound.get().is_some()),
-        pid: claim.pid,
-        limit: bound,
-        vtable: B::VTABLE,
-        private: UnsafeCell::new(OwnerState::new()),
-        core: options.core.map_or(u32::MAX, |core| core as u32),
-        watchers: SweepList::new(),
-        links: SweepList::new(),
-        name: AtomicPtr::new(ptr::null_mut()),
-        reason: UnsafeCell::new(Reason::NOPROC),
-        wake: Node::new(SignalKind::Wake, embedded_node),
-        waking: AtomicBool::new(false),
-        killed: AtomicBool::new(false),
-        trap_exit: AtomicBool::new(options.trap_exit),
-        context_gone: PlainAtomicBool::new(false),
-        shares: AtomicUsize::new(header::TABLE),
-        kernel: KernelPtr::of(kernel),
-        retired: Retired::new(reclaim),
-        predecessor: UnsafeCell::new(claim.tombstone),
-    }
+/// Returns a slot that no process was published in, with the tombstone that it had. A reader that
+/// found the tombstone is done before the slot is claimed again: the generation has moved on, and a
+/// reader that cloned the reason holds a count.
+fn roll_back(kernel_cx: &KernelCx<'_>, slots: &mut SlotSource<'_>, slot: HeldSlot, tombstone: Option<Reason>) {
+    kernel_cx.kernel.table.put_tombstone(&slot, tombstone.unwrap_or(Reason::NOPROC));
+    slots.release(kernel_cx.kernel, slot);
 }

@@ -9,11 +9,10 @@ use core::fmt;
 
 use crate::intrusive::list::{Chain, List};
 use crate::process::relation::host_watch::FiredWatch;
-use crate::process::relation::watcher::WatcherEntry;
 
 /// A queue of fired watches (see the module).
 #[derive(Debug, Default)]
-pub struct ExitQueue(List<WatcherEntry>);
+pub struct ExitQueue(List<FiredWatch>);
 
 impl ExitQueue {
     /// Creates an open, empty queue.
@@ -23,12 +22,7 @@ impl ExitQueue {
 
     /// Adds a watch. Returns it if the queue is closed. Lock-free.
     pub fn push(&self, fired: FiredWatch) -> Result<(), FiredWatch> {
-        let watch = fired.into_watch();
-        // SAFETY: the watch has fired, so it is on no list, and its reference goes with it.
-        unsafe { self.0.push(watch) }.map_err(|_closed| {
-            // SAFETY: the push was refused, so the watch is still ours.
-            unsafe { FiredWatch::of_watch(watch) }
-        })
+        self.0.push(fired)
     }
 
     /// Takes all queued watches. Lock-free.
@@ -51,21 +45,13 @@ impl Drop for ExitQueue {
 /// The watches that were taken from a queue, oldest first. Watches that are left in it are dropped
 /// with it.
 #[must_use = "each watch must be run"]
-pub struct FiredWatches(Chain<WatcherEntry>);
+pub struct FiredWatches(Chain<FiredWatch>);
 
 impl Iterator for FiredWatches {
     type Item = FiredWatch;
 
     fn next(&mut self) -> Option<FiredWatch> {
-        let watch = self.0.next()?;
-        // SAFETY: `ExitQueue::push` put it into the queue, with its reference.
-        Some(unsafe { FiredWatch::of_watch(watch) })
-    }
-}
-
-impl Drop for FiredWatches {
-    fn drop(&mut self) {
-        self.for_each(drop);
+        self.0.next()
     }
 }
 

@@ -35,22 +35,32 @@
 //!   two, so its signal is sent first. Like any DOWN, it does not suppress the EXIT of another
 //!   link.
 //!
-//! References: one for each end. An end's reference travels with the request, or with the EXIT that
-//! the dying side sends.
+//! References: one for each end ([`EndRef`]). An end's reference travels with the request, or with
+//! the EXIT that the dying side sends ([`LinkExit`]).
+//!
+//! - **K5.** A record is born as one reference of the initiator's end ([`EndRef`]) and one of the
+//!   peer's ([`PeerEnd`]). An end's reference has the end's links in its owner's set. The `PeerEnd`
+//!   has the request's node and the record's links on the peer's list, until it becomes an
+//!   `EndRef`. (1) succeeds once, and turns the reference of the dead side's end into the
+//!   `LinkExit`, which has the exit node.
 
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
+use core::ops::Deref;
 use core::ptr::NonNull;
 
+use crate::intrusive::counted::{Counted, Ref};
+use crate::intrusive::handle::{Embedded, Handle};
 use crate::intrusive::list::{Linked, Links};
 use crate::intrusive::record_set::{Member, SetLinks};
 use crate::intrusive::refcount::RefCount;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
-use crate::mutation::{Mutation, MutationSwitch};
+use crate::mutation::{MutationSwitch, mutant};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
+use crate::signal::held::{Headed, Held, HeldNode};
 use crate::signal::node::{Budget, Node, SignalKind};
-use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
+use crate::sync::{AtomicU8, Ordering, PlainAtomicBool, UnsafeCell};
 
 const LIVE: u8 = 0;
 const FIRED: u8 = 1;
@@ -65,22 +75,22 @@ pub struct LinkEnd {
     /// The process at the other end.
     pub peer: Pid,
     side: u8,
-    /// `true` while this end is in the owner's set. Only the owner touches it.
-    held: Cell<bool>,
-    /// `true` if an EXIT that arrives is dropped. Only the owner touches it.
-    withdrawn: Cell<bool>,
-    /// `true` if the owner has detached a record that monitors it (K4) and no longer finds it. Only
-    /// the owner touches it.
-    hidden: Cell<bool>,
+    /// `true` if an EXIT that arrives is dropped. Only the owner touches it, as it does the next
+    /// field, so Relaxed suffices.
+    withdrawn: PlainAtomicBool,
+    /// `true` if the owner has detached a record that monitors it (K4) and no longer finds it.
+    hidden: PlainAtomicBool,
 }
 
-impl Member for LinkEnd {
+// SAFETY: the links are a field of the end. The key changes only in `EndRef::detach`, which has the
+// end outside any set.
+unsafe impl Member for LinkEnd {
     fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
     fn key(&self) -> u64 {
-        if self.hidden.get() { DETACHED } else { self.peer.to_raw() }
+        if self.is_detached() { DETACHED } else { self.peer.to_raw() }
     }
 }
 
@@ -92,7 +102,7 @@ const DETACHED: u64 = 0;
 #[repr(C)]
 pub struct Link {
     exit: Node,
-    request: Node,
+    request: LinkRequest,
     place: Links<Link>,
     state: AtomicU8,
     shares: RefCount,
@@ -100,77 +110,139 @@ pub struct Link {
     down: Option<Reference>,
     /// Written by the side that fires, before the push; read by the side that fetches.
     reason: UnsafeCell<Reason>,
-    halves: [LinkEnd; 2],
+    ends: [LinkEnd; 2],
 }
 
-impl Linked for Link {
+/// The node of a link's request.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct LinkRequest(Node);
+
+// SAFETY: it is the node. Only request nodes of links are of this kind, and the reference that
+// travels with a node keeps the record live.
+unsafe impl Headed for LinkRequest {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::LinkRequest
+    }
+}
+
+/// A link whose EXIT its holder has fetched: the link has fired.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct LinkExit(Link);
+
+// SAFETY: `repr(C)`, and the exit node is first. Only exit nodes of links are of this kind, and the
+// reference that travels with a node keeps the record live.
+unsafe impl Headed for LinkExit {
+    fn is_headed_by(kind: SignalKind) -> bool {
+        kind == SignalKind::LinkExit
+    }
+}
+
+// SAFETY: the links are a field of the record, and only the peer's list uses them.
+unsafe impl Linked for Link {
     fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
 
+// SAFETY: the field `exit`, which is the only one of its type.
+unsafe impl Embedded<Link> for Node {
+    const OFFSET: usize = offset_of!(Link, exit);
+}
+
+// SAFETY: the field `request`, which is the only one of its type.
+unsafe impl Embedded<Link> for LinkRequest {
+    const OFFSET: usize = offset_of!(Link, request);
+}
+
+// SAFETY: the field `ends`, which is the only one of its type.
+unsafe impl Embedded<Link> for [LinkEnd; 2] {
+    const OFFSET: usize = offset_of!(Link, ends);
+}
+
+// SAFETY: `new` counts two references. The orderings are `RefCount`'s.
+unsafe impl Counted for Link {
+    const BORN: usize = 2;
+
+    fn add_ref(&self) {
+        self.shares.add();
+    }
+
+    #[inline]
+    fn drop_ref(&self) -> bool {
+        self.shares.release()
+    }
+
+    unsafe fn free(this: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: the last reference is released (this function's contract), so the record is the
+        // caller's, and live until it is freed below.
+        // A no-op, except that a model checks here that the other side no longer uses it.
+        unsafe { this.as_ref() }.reason.with_mut(|_| ());
+        // SAFETY: the record is the caller's, and not used again.
+        unsafe { pool::drop_and_free(this, pool) };
+    }
+}
+
+// SAFETY: the record is not tied to a thread.
+unsafe impl Send for Link {}
+// SAFETY: the fields are constant or atomic, except for the nodes, the links and the reason, each
+// of which belongs to one reference at a time (K5).
+unsafe impl Sync for Link {}
+
 unsafe fn release_exit(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the exit node heads a link; the reference that travels with it is released.
-    unsafe { Link::release(node.cast(), pool) }
+    unsafe { Ref::<Link>::of_field(node) }.release(pool);
 }
 
 unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: a request node of a link; the reference that travels with it is released.
-    unsafe { Link::release(Link::of_request(node), pool) }
+    unsafe { Ref::<Link>::of_field(node.cast::<LinkRequest>()) }.release(pool);
 }
 
 impl Link {
-    /// Creates a live link with a reference for each end. With `down` it is also its initiator's
-    /// monitor of `other` (K4).
+    /// Creates a live link that counts a reference for each end. With `down` it is also its
+    /// initiator's monitor of `other` (K4).
     #[inline(always)]
-    pub(crate) fn new(nodes: &Budget, maker: Pid, other: Pid, down: Option<Reference>) -> Result<Self, NoMemory> {
-        let half = |owner, peer, side| LinkEnd {
+    fn new(nodes: &Budget, maker: Pid, other: Pid, down: Option<Reference>) -> Result<Self, NoMemory> {
+        let end = |owner, peer, side| LinkEnd {
             joint: SetLinks::new(),
             owner,
             peer,
             side,
-            held: Cell::new(false),
-            withdrawn: Cell::new(false),
-            hidden: Cell::new(false),
+            withdrawn: PlainAtomicBool::new(false),
+            hidden: PlainAtomicBool::new(false),
         };
         Ok(Self {
             exit: nodes.node(SignalKind::LinkExit, release_exit).ok_or(NoMemory)?,
-            request: Node::new(SignalKind::LinkRequest, release_request),
+            request: LinkRequest(Node::new(SignalKind::LinkRequest, release_request)),
             place: Links::new(),
             state: AtomicU8::new(LIVE),
             shares: RefCount::new(2),
             down,
             reason: UnsafeCell::new(Reason::NOPROC),
-            halves: [half(maker, other, 0), half(other, maker, 1)],
+            ends: [end(maker, other, 0), end(other, maker, 1)],
         })
     }
 
-    /// Returns the request's node.
-    pub fn request(this: NonNull<Self>) -> NonNull<Node> {
-        // SAFETY: the node lies within the record.
-        unsafe { this.byte_add(offset_of!(Self, request)).cast() }
-    }
-
-    /// Returns the link of a request's node.
-    pub fn of_request(node: NonNull<Node>) -> NonNull<Self> {
-        // SAFETY: a request node lies within a `Link`.
-        unsafe { node.byte_sub(offset_of!(Self, request)).cast() }
-    }
-
-    /// Returns the end of the initiator (0) or of the peer (1).
-    pub fn half(this: NonNull<Self>, side: usize) -> NonNull<LinkEnd> {
-        assert!(side < 2);
-        // SAFETY: the ends lie within the record.
-        let halves = unsafe { this.byte_add(offset_of!(Self, halves)) }.cast::<LinkEnd>();
-        // SAFETY: there are two ends, and `side` is checked above.
-        unsafe { halves.add(side) }
+    /// Allocates a live link. Returns the references of the initiator's end and of the peer's. With
+    /// `down` it is also its initiator's monitor of `other` (K4).
+    #[inline(always)]
+    pub(crate) fn try_new(
+        (nodes, pool): (&Budget, Option<&Pool>),
+        maker: Pid,
+        other: Pid,
+        down: Option<Reference>,
+    ) -> Result<(EndRef, PeerEnd), NoMemory> {
+        let (link, peer) = Ref::try_pair(Self::new(nodes, maker, other, down)?, pool).map_err(|_| NoMemory)?;
+        Ok((EndRef::of(link, false), PeerEnd(peer)))
     }
 
     /// Returns the end of `owner`, which is one of the two processes.
-    pub fn half_of(this: NonNull<Self>, owner: Pid) -> NonNull<LinkEnd> {
-        let maker = Self::half(this, 0);
-        // SAFETY: the record is live: the caller holds a reference.
-        if unsafe { maker.as_ref() }.owner == owner { maker } else { Self::half(this, 1) }
+    #[inline]
+    fn end_of(&self, owner: Pid) -> &LinkEnd {
+        let [maker, peer] = &self.ends;
+        if maker.owner == owner { maker } else { peer }
     }
 
     /// Returns `true` if the link is in force, for `info`.
@@ -183,112 +255,203 @@ impl Link {
         self.state.load(Ordering::Relaxed) == UNLINKED
     }
 
-    /// (1) Decides that the link fires. Returns `true` if it does: the caller then owns the exit
-    /// node, with the reference of the dead side's end, and sends it to the peer.
-    ///
-    /// # Safety
-    /// The caller holds that reference, and no EXIT of this record was sent on behalf of that side
-    /// before.
-    #[inline(always)]
-    #[must_use = "after `true` the EXIT must be sent"]
-    pub(crate) unsafe fn try_fire(&self, reason: &Reason, mutations: MutationSwitch) -> bool {
-        // AcqRel: pairs with the other exchanges of this word, in either order.
-        let fired = self.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() && !mutations.injects(Mutation::FiresAnyway) {
-            return false;
-        }
-        // SAFETY: the thread whose exchange fired the link owns the reason until the push.
-        self.reason.with_mut(|place| unsafe { *place = reason.clone() });
-        true
-    }
-
     /// (2) Unlinks one side. Returns `false` if an EXIT is (or was) in transit. Wait-free.
     pub fn unlink(&self) -> bool {
         self.state.compare_exchange(LIVE, UNLINKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
-
-    /// Returns the process that died and its reason, from the fetched exit node of `receiver`.
-    ///
-    /// # Safety
-    /// The caller fetched the exit node as `receiver`.
-    pub unsafe fn read_exit(this: NonNull<Self>, receiver: Pid) -> (Pid, Reason) {
-        // SAFETY: the node's reference keeps the record live.
-        let link = unsafe { this.as_ref() };
-        // SAFETY: the reason was written before the push that brought the node; not written again.
-        let reason = link.reason.with(|reason| unsafe { (*reason).clone() });
-        // SAFETY: the end lies within the record, which is live.
-        (unsafe { Self::half_of(this, receiver).as_ref() }.peer, reason)
-    }
-
-    /// Returns the reference of the DOWN that the owner of `half` gets instead of an EXIT (K4), if
-    /// any. `half` is this record's.
-    pub fn down_to(&self, half: &LinkEnd) -> Option<Reference> {
-        if half.side == 0 { self.down } else { None }
-    }
-
-    /// Releases a reference. Wait-free.
-    ///
-    /// # Safety
-    /// The caller holds it and does not use the record again.
-    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller's reference keeps the record live.
-        let link = unsafe { this.as_ref() };
-        if link.shares.release() {
-            // A no-op, except that a model checks here that the other side no longer uses it.
-            link.reason.with_mut(|_| ());
-            // SAFETY: that was the last reference.
-            unsafe { pool::drop_and_free(this, pool) };
-        }
-    }
 }
 
 impl LinkEnd {
-    /// Returns the link of an end.
-    pub fn link(this: NonNull<Self>) -> NonNull<Link> {
-        // SAFETY: the record is live: the caller holds a reference.
-        let side = unsafe { this.as_ref() }.side as usize;
-        // SAFETY: an end lies within a `Link`, at the index of its side.
-        let first = unsafe { this.sub(side) };
-        // SAFETY: `first` is end 0, which lies at that offset within a `Link`.
-        unsafe { first.byte_sub(offset_of!(Link, halves)) }.cast()
-    }
-
-    /// Records if the owner's set holds this end. Only the owner may call it.
-    pub fn set_in_set(&self, held: bool) {
-        self.held.set(held);
-    }
-
-    /// Returns `true` if the owner's set holds this end. Only the owner may call it.
-    pub fn is_in_set(&self) -> bool {
-        self.held.get()
-    }
-
     /// Drops any EXIT that arrives from now on. Only the owner may call it.
     pub fn ignore_exit(&self) {
-        self.withdrawn.set(true);
-    }
-
-    /// Returns `true` if its owner must not unlink the record, but may only detach it (K4).
-    pub fn is_watched(this: NonNull<Self>) -> bool {
-        // SAFETY: the record is live: the caller holds a reference.
-        let is_child = unsafe { this.as_ref() }.side == 1;
-        // SAFETY: the record is live: the caller holds a reference.
-        is_child && unsafe { Self::link(this).as_ref() }.down.is_some()
-    }
-
-    /// Detaches this end (K4). Only the owner may call it, while the end is in no set.
-    pub fn detach(&self) {
-        self.withdrawn.set(true);
-        self.hidden.set(true);
+        self.withdrawn.store(true, Ordering::Relaxed);
     }
 
     /// Returns `true` if its owner has detached this end. Only the owner may call it.
     pub fn is_detached(&self) -> bool {
-        self.hidden.get()
+        self.hidden.load(Ordering::Relaxed)
     }
 
     /// Returns `true` if the owner ignores EXITs of this link. Only the owner may call it.
     pub fn ignores_exit(&self) -> bool {
-        self.withdrawn.get()
+        self.withdrawn.load(Ordering::Relaxed)
+    }
+}
+
+/// The reference of one end of a link, as a pointer to the end: it is what the owner's set links.
+#[derive(Debug)]
+pub struct EndRef(NonNull<LinkEnd>);
+
+// SAFETY: it is a reference to the link, which any thread may have.
+unsafe impl Send for EndRef {}
+// SAFETY: it is a reference to the link, which any thread may have.
+unsafe impl Sync for EndRef {}
+
+impl EndRef {
+    /// Makes a reference to the link that of the peer's end, or of the initiator's.
+    #[inline(always)]
+    fn of(link: Ref<Link>, is_peers: bool) -> Self {
+        let ends: NonNull<[LinkEnd; 2]> = link.into_field();
+        // SAFETY: there are two ends.
+        Self(unsafe { ends.cast::<LinkEnd>().add(usize::from(is_peers)) })
+    }
+
+    #[inline(always)]
+    fn ends(&self) -> NonNull<[LinkEnd; 2]> {
+        // SAFETY: an end lies among the two ends of its link, at the index of its side.
+        unsafe { self.0.sub(usize::from(self.side)) }.cast()
+    }
+
+    /// Converts it into a reference to the link.
+    #[inline(always)]
+    fn into_link(self) -> Ref<Link> {
+        let ends = ManuallyDrop::new(self).ends();
+        // SAFETY: `of` made the pointer, with the reference.
+        unsafe { Ref::of_field(ends) }
+    }
+
+    /// Returns the link of the end.
+    #[inline(always)]
+    pub fn link(&self) -> &Link {
+        // SAFETY: `of` made the pointer from one to the link.
+        let link = unsafe { Embedded::<Link>::record(self.ends()) };
+        // SAFETY: this reference keeps the link live.
+        unsafe { link.as_ref() }
+    }
+
+    /// Returns `true` if its owner must not unlink the record, but may only detach it (K4).
+    pub fn is_watched(&self) -> bool {
+        self.side == 1 && self.link().down.is_some()
+    }
+
+    /// Detaches this end (K4), which is in no set.
+    pub fn detach(&mut self) {
+        self.withdrawn.store(true, Ordering::Relaxed);
+        self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    /// (1) Decides that the link fires, because the end's owner died or never existed. Returns the
+    /// EXIT, which the caller sends to the peer; or the reference, if the link has fired or was
+    /// unlinked.
+    #[inline(always)]
+    pub(crate) fn fire(self, reason: &Reason, mutations: MutationSwitch) -> Result<HeldNode, Self> {
+        // AcqRel: pairs with the other exchanges of this word, in either order.
+        let fired = self.link().state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
+        if mutant!(mutations, FiresAnyway, right => fired.is_err(), wrong => false) {
+            return Err(self);
+        }
+        let link = self.into_link();
+        // SAFETY: K5: the reference that fired the link has the reason until the push.
+        link.reason.with_mut(|place| unsafe { *place = reason.clone() });
+        // SAFETY: H1, K5: the reference that fired the link has the exit node, which is in no
+        // queue, and goes with it.
+        Ok(unsafe { HeldNode::from_raw(link.into_field()) })
+    }
+
+    /// Releases the end's reference. Wait-free.
+    #[inline]
+    pub fn release(self, pool: Option<&Pool>) {
+        self.into_link().release(pool);
+    }
+}
+
+impl Deref for EndRef {
+    type Target = LinkEnd;
+
+    #[inline(always)]
+    fn deref(&self) -> &LinkEnd {
+        // SAFETY: this reference keeps the link live, of which the end is a part.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for EndRef {
+    fn drop(&mut self) {
+        drop(Self(self.0).into_link());
+    }
+}
+
+// SAFETY: E1: K5, an end has one reference. E2: the reference keeps the record live.
+unsafe impl Handle for EndRef {
+    type Record = LinkEnd;
+
+    #[inline(always)]
+    fn into_raw(self) -> NonNull<LinkEnd> {
+        ManuallyDrop::new(self).0
+    }
+
+    #[inline(always)]
+    unsafe fn from_raw(end: NonNull<LinkEnd>) -> Self {
+        Self(end)
+    }
+}
+
+/// The reference of the peer's end of a new link, on its way to the peer's set.
+#[derive(Debug)]
+pub struct PeerEnd(Ref<Link>);
+
+impl PeerEnd {
+    /// Converts it into the end's reference, which can be in the set, or fire.
+    pub fn into_end(self) -> EndRef {
+        EndRef::of(self.0, true)
+    }
+
+    /// Converts the reference into the node of a request to the peer.
+    pub(crate) fn into_request(self) -> HeldNode {
+        let node: NonNull<LinkRequest> = self.0.into_field();
+        // SAFETY: H1, K5: this reference has the node, which is in no queue, and goes with it.
+        unsafe { HeldNode::from_raw(node.cast()) }
+    }
+
+    /// Converts a request that was received, or refused, back.
+    pub(crate) fn of_request(request: Held<LinkRequest>) -> Self {
+        // SAFETY: the reference travelled with the node.
+        Self(unsafe { Ref::of_field(request.into_raw()) })
+    }
+
+    /// Releases the reference. Wait-free.
+    pub fn release(self, pool: Option<&Pool>) {
+        self.0.release(pool);
+    }
+}
+
+impl Deref for PeerEnd {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+// SAFETY: E1: K5. E2: the reference keeps the record live.
+unsafe impl Handle for PeerEnd {
+    type Record = Link;
+
+    fn into_raw(self) -> NonNull<Link> {
+        self.0.into_raw()
+    }
+
+    unsafe fn from_raw(record: NonNull<Link>) -> Self {
+        // SAFETY: the pointer came from `into_raw`, with the reference (this function's contract).
+        Self(unsafe { Ref::from_raw(record) })
+    }
+}
+
+impl LinkExit {
+    /// Returns the end of `receiver`, the process that the EXIT goes to.
+    pub fn end_of(&self, receiver: Pid) -> &LinkEnd {
+        self.0.end_of(receiver)
+    }
+
+    /// Returns the exit reason of the dead process.
+    pub fn reason(&self) -> Reason {
+        // SAFETY: K5: the reason was written before the push that brought the EXIT, and is not
+        // written again.
+        self.0.reason.with(|reason| unsafe { (*reason).clone() })
+    }
+
+    /// Returns the reference of the DOWN that `receiver` gets instead of an EXIT (K4), if any.
+    pub fn down_to(&self, receiver: Pid) -> Option<Reference> {
+        if self.end_of(receiver).side == 0 { self.0.down } else { None }
     }
 }

@@ -41,8 +41,8 @@ pub enum WatchStatus {
     Installed,
     /// The process has died; the callback has run, or will run.
     Fired,
-    /// It will never fire: withdrawn, refused, or dropped before it was installed.
-    Withdrawn,
+    /// It will never fire: cancelled, refused, or dropped before it was installed.
+    Cancelled,
 }
 
 /// The reason why no watch was installed.

@@ -1,20 +1,21 @@
 //! An entry on a process's list of watchers, [`WatcherEntry`], which waits for the process's death.
 //!
 //! Monitors, the timers that end with their target, and the watches of host threads each contain
-//! one ([`WatcherKind`]). The dying process fires them all alike (`ops::relations`).
+//! one ([`WatcherKind`]). The list's handle of an entry is the reference to its record,
+//! [`Watcher`]. The dying process fires them all alike (`ops::relations`).
 
 use core::fmt;
 use core::ptr::NonNull;
 
+use crate::intrusive::handle::Handle;
 use crate::intrusive::list::{Linked, Links};
 use crate::memory::pool::Pool;
 use crate::pid::Pid;
-use crate::process::relation::host_watch::HostWatchHead;
-use crate::process::relation::monitor::Monitor;
-use crate::process::timer_record::TimerHead;
+use crate::process::relation::host_watch::ListedWatch;
+use crate::process::relation::monitor::TargetSide;
+use crate::process::timer_record::TargetShare;
 
-/// The part of a record that is on a process's list of watchers. The list holds a reference to the
-/// record.
+/// The part of a record that is on a process's list of watchers.
 pub struct WatcherEntry {
     place: Links<WatcherEntry>,
     kind: WatcherKind,
@@ -23,117 +24,99 @@ pub struct WatcherEntry {
 /// The kind of record that an entry lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WatcherKind {
-    /// A [`Monitor`].
+    /// A monitor.
     Monitor,
-    /// A timer whose target the process is, a [`TimerHead`].
+    /// A timer whose target the process is.
     Timer,
-    /// The watch of a host thread, a `HostWatchHead`.
+    /// The watch of a host thread.
     HostWatch,
+}
+
+/// A record that waits for a process's death, with the reference that the process's list has.
+#[derive(Debug)]
+#[must_use = "the record must be fired, released, or put back"]
+pub enum Watcher {
+    /// A monitor.
+    Monitor(TargetSide),
+    /// A timer whose target the process is.
+    Timer(TargetShare),
+    /// The watch of a host thread.
+    HostWatch(ListedWatch),
 }
 
 impl WatcherEntry {
     /// Creates an entry that is on no list yet.
+    #[inline(always)]
     pub fn new(kind: WatcherKind) -> Self {
         Self { place: Links::new(), kind }
     }
+}
 
-    /// Returns the kind of its record.
-    ///
-    /// # Safety
-    /// The caller holds the list's reference, which keeps the record live.
-    pub(crate) unsafe fn kind(this: NonNull<Self>) -> WatcherKind {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        unsafe { this.as_ref() }.kind
-    }
-
+impl Watcher {
     /// Returns `true` if the record still waits.
-    ///
-    /// # Safety
-    /// The caller holds the list's reference.
-    pub unsafe fn is_live(this: NonNull<Self>) -> bool {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        match unsafe { Self::kind(this) } {
-            WatcherKind::Monitor => {
-                // SAFETY: the entry is a monitor's.
-                let monitor = unsafe { Monitor::of_watch(this) };
-                // SAFETY: the list's reference keeps the record live.
-                unsafe { monitor.as_ref() }.is_armed()
-            }
-            WatcherKind::Timer => {
-                // SAFETY: the entry is a timer's.
-                let timer = unsafe { TimerHead::of_watch(this) };
-                // SAFETY: the list's reference keeps the record live.
-                unsafe { timer.as_ref() }.is_armed()
-            }
-            WatcherKind::HostWatch => {
-                // SAFETY: the entry is a host watch's.
-                let watch = unsafe { HostWatchHead::of_watch(this) };
-                // SAFETY: the list's reference keeps the record live.
-                unsafe { watch.as_ref() }.is_armed()
-            }
+    pub fn is_live(&self) -> bool {
+        match self {
+            Self::Monitor(monitor) => monitor.is_armed(),
+            Self::Timer(timer) => timer.is_armed(),
+            Self::HostWatch(watch) => watch.is_armed(),
         }
     }
 
     /// Returns the watching process, if it still waits, for `monitored_by`.
-    ///
-    /// # Safety
-    /// The caller holds the list's reference.
-    pub unsafe fn watcher(this: NonNull<Self>) -> Option<Pid> {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        if unsafe { Self::kind(this) } != WatcherKind::Monitor {
-            return None;
+    pub fn pid(&self) -> Option<Pid> {
+        match self {
+            Self::Monitor(monitor) => monitor.is_armed().then_some(monitor.watcher),
+            Self::Timer(_) | Self::HostWatch(_) => None,
         }
-        // SAFETY: the entry is a monitor's.
-        let monitor = unsafe { Monitor::of_watch(this) };
-        // SAFETY: the list's reference keeps the record live.
-        let monitor = unsafe { monitor.as_ref() };
-        monitor.is_armed().then_some(monitor.watcher)
     }
 
     /// Returns `true` if the watcher is not a process: it is notified last, and also by a kernel
     /// that ends.
-    ///
-    /// # Safety
-    /// The caller holds the list's reference.
-    pub unsafe fn is_host(this: NonNull<Self>) -> bool {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        let kind = unsafe { Self::kind(this) };
-        kind == WatcherKind::HostWatch
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::HostWatch(_))
     }
 
-    /// Releases a record that will not be fired, with the list's reference.
-    ///
-    /// # Safety
-    /// The caller passes the list's reference.
-    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        match unsafe { Self::kind(this) } {
-            WatcherKind::Monitor => {
-                // SAFETY: the entry is a monitor's.
-                let monitor = unsafe { Monitor::of_watch(this) };
-                // SAFETY: the caller passes the list's reference.
-                unsafe { Monitor::release(monitor, pool) };
-            }
-            WatcherKind::Timer => {
-                // SAFETY: the entry is a timer's.
-                let timer = unsafe { TimerHead::of_watch(this) };
-                // SAFETY: the caller passes the list's reference, and does not use the record
-                // again.
-                unsafe { TimerHead::release(timer, pool) };
-            }
-            WatcherKind::HostWatch => {
-                // SAFETY: the entry is a host watch's.
-                let watch = unsafe { HostWatchHead::of_watch(this) };
-                // SAFETY: the caller passes the list's reference.
-                unsafe { HostWatchHead::release(watch) };
-            }
+    /// Releases a record that will not be fired.
+    pub fn release(self, pool: Option<&Pool>) {
+        match self {
+            Self::Monitor(monitor) => monitor.release(pool),
+            Self::Timer(timer) => timer.release(pool),
+            Self::HostWatch(watch) => drop(watch),
         }
     }
 }
 
-impl Linked for WatcherEntry {
+// SAFETY: the links are a field of the entry, and only the lists of watchers, and the queue that a
+// fired watch moves to afterwards, use them.
+unsafe impl Linked for WatcherEntry {
     fn place(&self) -> &Links<Self> {
         &self.place
+    }
+}
+
+// SAFETY: E1: each record has one value of its side's type (the rules of `monitor`, `timer_record`
+// and `host_watch`). E2: that value's reference keeps the record live.
+unsafe impl Handle for Watcher {
+    type Record = WatcherEntry;
+
+    fn into_raw(self) -> NonNull<WatcherEntry> {
+        match self {
+            Self::Monitor(monitor) => monitor.into_entry(),
+            Self::Timer(timer) => timer.into_entry(),
+            Self::HostWatch(watch) => watch.into_entry(),
+        }
+    }
+
+    unsafe fn from_raw(entry: NonNull<WatcherEntry>) -> Self {
+        // SAFETY: E2: the record is live (this function's contract).
+        match unsafe { entry.as_ref() }.kind {
+            // SAFETY: only the entry of a monitor is of this kind, and it came from `into_raw`.
+            WatcherKind::Monitor => Self::Monitor(unsafe { TargetSide::of_entry(entry) }),
+            // SAFETY: only the entry of a timer is of this kind, and it came from `into_raw`.
+            WatcherKind::Timer => Self::Timer(unsafe { TargetShare::of_entry(entry) }),
+            // SAFETY: only the entry of a host watch is of this kind, and it came from `into_raw`.
+            WatcherKind::HostWatch => Self::HostWatch(unsafe { ListedWatch::of_entry(entry) }),
+        }
     }
 }
 

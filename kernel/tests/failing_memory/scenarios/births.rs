@@ -1,6 +1,6 @@
 //! Spawning: under names, and of more processes than one segment of the table holds.
 
-use atropos_kernel::{Cx, Reason, RegisterError, Resumed, SpawnError, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Reason, RegisterError, SpawnError, SpawnOptions};
 
 use super::refused;
 use crate::common::does;
@@ -45,7 +45,7 @@ fn names() {
                             }
                         }
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             stage.start(&SpawnOptions::new(), registers);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    ActAsError, Alias, AliasMode, Caller, Cx, Pid, Reason, Received, Resumed, SendTarget, SpawnOptions, Tombstone,
+    ActAsError, Alias, AliasMode, BodyPoll, Caller, Cx, Pid, Reason, Received, SendTarget, SpawnOptions, Tombstone,
 };
 
 use super::refused;
@@ -35,7 +35,7 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
                             books.comes();
                         }
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             let Some(watcher) = stage.start(&SpawnOptions::new().trap_exit(true), counts) else { return };
@@ -104,26 +104,26 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
                 assert_eq!(reason, Reason::KILLED);
                 books.comes();
             }
-            Resumed::Wait
+            BodyPoll::Wait
         })
     };
     let watcher = stage.start(&SpawnOptions::new().trap_exit(true), counts).expect("memory");
-    let (asker, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
-    let (asker, target) = (asker.expect("memory"), target.expect("memory"));
+    let (requester, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
+    let (requester, target) = (requester.expect("memory"), target.expect("memory"));
     stage.host().act_as(watcher, |caller| {
-        caller.link(asker, false).expect("memory");
-        caller.monitor(asker).expect("memory");
+        caller.link(requester, false).expect("memory");
+        caller.monitor(requester).expect("memory");
     });
     stage.settle();
     allocator::refuse(Refuse::From(1, usize::MAX));
-    stage.host().act_as(asker, |caller| {
+    stage.host().act_as(requester, |caller| {
         assert_eq!(caller.monitor(target), Err(ActAsError::NoMemory));
         caller.kill_out_of_memory();
     });
     stage.settle();
     allocator::refuse(Refuse::Nothing);
-    assert_eq!(stage.host().tombstone(asker), Tombstone::Known(Reason::KILLED));
-    assert!(stage.host().processes().all(|pid| pid != asker));
+    assert_eq!(stage.host().tombstone(requester), Tombstone::Known(Reason::KILLED));
+    assert!(stage.host().processes().all(|pid| pid != requester));
     assert_eq!(get(&books.came), 2, "an EXIT and a DOWN");
     for pid in [watcher, target] {
         assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
@@ -147,7 +147,7 @@ fn timers_and_aliases_by_proxy() {
                             books.comes();
                         }
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             let Some(pid) = stage.start(&SpawnOptions::new(), counts) else { return };

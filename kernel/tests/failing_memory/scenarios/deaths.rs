@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use atropos_kernel::{Body, Cx, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, BodyPoll, Cx, Pid, Reason, Received, SpawnOptions};
 
 use super::refused;
 use crate::common::does;
@@ -18,7 +18,7 @@ fn root(books: &'static Books) -> impl Body<Message = Letter> {
             left -= 1;
             refused(books, cx.spawn(&SpawnOptions::new().link(), branch(books)));
         }
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -30,7 +30,7 @@ fn branch(books: &'static Books) -> impl Body<Message = Letter> {
             refused(books, cx.spawn(&SpawnOptions::new().link().monitor(), waits()));
         }
         while cx.receive().is_some() {}
-        Resumed::Wait
+        BodyPoll::Wait
     })
 }
 
@@ -71,15 +71,15 @@ struct Keeper {
 /// Creates a body that waits, and crashes on request.
 fn worker() -> impl Body<Message = Letter> {
     does(|cx: &Cx<'_, Letter>| match cx.receive() {
-        Some(_) => Resumed::Exit(Reason::crash("told to")),
-        None => Resumed::Wait,
+        Some(_) => BodyPoll::Exit(Reason::crash("told to")),
+        None => BodyPoll::Wait,
     })
 }
 
 impl Body for Keeper {
     type Message = Letter;
 
-    fn resume(&mut self, cx: &Cx<'_, Letter>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Letter>) -> BodyPoll {
         while let Some(received) = cx.receive() {
             if let Received::Exit(exit) = received
                 && let Some(dead) = self.workers.iter_mut().find(|worker| **worker == exit.from)
@@ -95,9 +95,9 @@ impl Body for Keeper {
         self.books.noted.store(self.workers.iter().flatten().count(), Ordering::Relaxed);
         // Without memory for an alarm, the process yields and tries again in its next slice.
         if self.workers.contains(&None) && refused(self.books, cx.alarm(Duration::from_millis(1))).is_none() {
-            return Resumed::Yield;
+            return BodyPoll::Yield;
         }
-        Resumed::Wait
+        BodyPoll::Wait
     }
 }
 

@@ -3,7 +3,7 @@
 use core::task::{Context, Poll};
 
 use atropos_kernel::{
-    Alias, Cx, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SendError, SendReservation, SpawnOptions,
+    Alias, BodyPoll, Cx, Reason, Received, Reply, RequestError, RequestFuture, SendError, SendReservation, SpawnOptions,
 };
 
 use super::{MANY, refused};
@@ -21,7 +21,7 @@ fn messages() {
                     while let Some(Received::Message(_)) = cx.receive() {
                         books.comes();
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             let Some(to) = stage.start(&SpawnOptions::new().name("receiver"), counts) else { return };
@@ -46,9 +46,9 @@ fn messages() {
                             }
                         }
                         alias = None;
-                        return Resumed::Yield;
+                        return BodyPoll::Yield;
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             stage.start(&SpawnOptions::new(), sends);
@@ -79,9 +79,9 @@ fn room() {
                 does(move |cx: &Cx<'_, Letter>| match cx.receive() {
                     Some(_) => {
                         books.comes();
-                        Resumed::Yield
+                        BodyPoll::Yield
                     }
-                    None => Resumed::Wait,
+                    None => BodyPoll::Wait,
                 })
             };
             let Some(to) = stage.start(&SpawnOptions::new().mailbox_limit(1), counts) else { return };
@@ -90,7 +90,7 @@ fn room() {
                 does(move |cx: &Cx<'_, Letter>| {
                     while left > 0 && fails < 8 {
                         match cx.send_or_enqueue(&mut line, to, Letter::new(books)) {
-                            Err(SendError::Full(_)) => return Resumed::Wait,
+                            Err(SendError::Full(_)) => return BodyPoll::Wait,
                             sent @ Ok(()) => {
                                 books.promises(sent, 1);
                                 (left, fails) = (left - 1, 0);
@@ -99,11 +99,11 @@ fn room() {
                                 assert!(matches!(sent, Err(SendError::NoMemory(_))));
                                 books.promises(sent, 1);
                                 fails += 1;
-                                return Resumed::Yield;
+                                return BodyPoll::Yield;
                             }
                         }
                     }
-                    Resumed::Exit(Reason::NORMAL)
+                    BodyPoll::Exit(Reason::NORMAL)
                 })
             };
             for _ in 0..3 {
@@ -139,7 +139,7 @@ fn requests() {
                             _ => kept[number % MANY] = Some(reply),
                         }
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             let Some(to) = stage.start(&SpawnOptions::new().name("server"), serves) else { return };
@@ -161,9 +161,9 @@ fn requests() {
                         left -= 1;
                         let requested = cx.request(to, |reply| (Letter::new(books), reply));
                         open[left] = books.promises(requested, 1);
-                        return Resumed::Yield;
+                        return BodyPoll::Yield;
                     }
-                    Resumed::Wait
+                    BodyPoll::Wait
                 })
             };
             stage.start(&SpawnOptions::new(), asks);

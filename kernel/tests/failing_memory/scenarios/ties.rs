@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use atropos_kernel::{Body, Cx, ExitInfo, Pid, Reason, Received, Reference, Resumed, SpawnOptions, reply};
+use atropos_kernel::{Body, BodyPoll, Cx, ExitInfo, Pid, Reason, Received, Reference, SpawnOptions, reply};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -47,7 +47,7 @@ impl Watcher {
 impl Body for Watcher {
     type Message = Letter;
 
-    fn resume(&mut self, cx: &Cx<'_, Letter>) -> Resumed {
+    fn resume(&mut self, cx: &Cx<'_, Letter>) -> BodyPoll {
         while let Some(received) = cx.receive() {
             match received {
                 Received::Down(down) => {
@@ -69,14 +69,14 @@ impl Body for Watcher {
             MANY..48 => self.end(cx, step - MANY),
             48 => {
                 // A link to a dead process gives an EXIT, a monitor gives a DOWN, at once.
-                let Some(dead) = self.children[1] else { return Resumed::Yield };
+                let Some(dead) = self.children[1] else { return BodyPoll::Yield };
                 self.books.promises(cx.link(dead), 1);
                 self.books.promises(cx.monitor(dead), 1);
                 self.books.promises(cx.monitor_name("nobody"), 1);
             }
-            _ => return Resumed::Wait,
+            _ => return BodyPoll::Wait,
         }
-        Resumed::Yield
+        BodyPoll::Yield
     }
 }
 
@@ -105,8 +105,8 @@ fn watches() {
             let books = stage.books;
             let returns = || {
                 does(|cx: &Cx<'_, Letter>| match cx.receive() {
-                    Some(_) => Resumed::Exit(Reason::normal_with([7_u64; 8])),
-                    None => Resumed::Wait,
+                    Some(_) => BodyPoll::Exit(Reason::normal_with([7_u64; 8])),
+                    None => BodyPoll::Wait,
                 })
             };
             let (Some(killed), Some(returns)) =
@@ -129,7 +129,7 @@ fn watches() {
             for pid in [killed, returns] {
                 let watches: [_; 3] = [(); 3].map(|()| watch(stage, pid));
                 if let Some(watch) = &watches[1]
-                    && stage.host().withdraw_watch(watch)
+                    && stage.host().cancel_watch(watch)
                 {
                     books.promised.fetch_sub(1, Ordering::Relaxed);
                 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use atropos_kernel::{Cx, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{BodyPoll, Cx, Reason, Received, SpawnOptions};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -24,7 +24,7 @@ fn timers() {
                         books.comes();
                     }
                     if left == 0 {
-                        return Resumed::Wait;
+                        return BodyPoll::Wait;
                     }
                     left -= 1;
                     let after = Duration::from_millis(left * 7 % 40);
@@ -42,7 +42,7 @@ fn timers() {
                     if let Some(other) = other {
                         refused(books, cx.send_after(other, after, Letter::new(books)));
                     }
-                    Resumed::Yield
+                    BodyPoll::Yield
                 })
             };
             stage.start(&SpawnOptions::new(), starts);

@@ -38,7 +38,7 @@ pub enum Reply {
 }
 
 /// A part of a reply that is written in one step.
-enum Segment<'a> {
+enum Part<'a> {
     Whole(&'a Reply),
     Bytes(&'a Bytes),
 }
@@ -83,7 +83,7 @@ impl Reply {
 pub struct Writer<'a> {
     version: Version,
     /// The remaining pieces, with the next one at the end.
-    left: Vec<Segment<'a>>,
+    left: Vec<Part<'a>>,
 }
 
 /// The length from which a value is not copied into the buffer.
@@ -92,7 +92,7 @@ const LARGE: usize = 16 * 1024;
 impl<'a> Writer<'a> {
     /// Returns a writer at the beginning of the reply.
     pub fn new(reply: &'a Reply, version: Version) -> Self {
-        Self { version, left: vec![Segment::Whole(reply)] }
+        Self { version, left: vec![Part::Whole(reply)] }
     }
 
     /// Returns `true` if everything is written.
@@ -107,8 +107,8 @@ impl<'a> Writer<'a> {
             && let Some(piece) = self.left.pop()
         {
             match piece {
-                Segment::Bytes(value) => return Some(value),
-                Segment::Whole(reply) => self.begin(reply, out),
+                Part::Bytes(value) => return Some(value),
+                Part::Whole(reply) => self.begin(reply, out),
             }
         }
         None
@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
             Reply::Bulk(value) => {
                 count(out, b'$', value.len());
                 if value.len() >= LARGE {
-                    self.left.push(Segment::Bytes(value));
+                    self.left.push(Part::Bytes(value));
                 } else {
                     out.put_slice(value);
                     out.put_slice(b"\r\n");
@@ -143,7 +143,7 @@ impl<'a> Writer<'a> {
                 } else {
                     count(out, b'*', 2 * pairs.len());
                 }
-                let pieces = pairs.iter().rev().flat_map(|(key, value)| [Segment::Whole(value), Segment::Whole(key)]);
+                let pieces = pairs.iter().rev().flat_map(|(key, value)| [Part::Whole(value), Part::Whole(key)]);
                 self.left.extend(pieces);
             }
             Reply::Text(text) => {
@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
 
     fn begin_items(&mut self, out: &mut BytesMut, mark: u8, items: &'a [Reply]) {
         count(out, mark, items.len());
-        self.left.extend(items.iter().rev().map(Segment::Whole));
+        self.left.extend(items.iter().rev().map(Part::Whole));
     }
 }
 
