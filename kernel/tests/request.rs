@@ -225,7 +225,8 @@ fn reply_whose_destructor_panics_holds_nothing() {
             }
         });
         stage.settle();
-        assert!(!stage.host().is_alive(requester), "the caller has panicked");
+        assert!(stage.host().is_alive(requester), "the panic of an untaken answer is caught");
+        assert_eq!(stage.world.unhandled_panics(), 1);
         assert!(ends(stage));
     }
 }
