@@ -6,11 +6,15 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use atropos::{Reason, Runtime};
-use atropos_dist::node::{Node, NodeCx, NodeType, Options};
+use atropos::{Context, Reason, Runtime};
+use atropos_dist::machine::Subscription;
+use atropos_dist::node::{Incoming, Node, NodeCx, NodeType, Options};
 use atropos_dist::term::{Atom, Term};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The time for which a node's core runs something else while the node starts.
+const BUSY: Duration = Duration::from_millis(300);
 
 /// Nodes that know where the others are, and are not connected yet.
 struct Cluster {
@@ -20,6 +24,11 @@ struct Cluster {
 
 impl Cluster {
     fn start(count: usize) -> Self {
+        Self::start_with(count, |_, _, _| {})
+    }
+
+    /// Starts nodes; `prepare` gets the number of each, its runtime, and the nodes before it.
+    fn start_with(count: usize, prepare: impl Fn(usize, &Runtime, &Self)) -> Self {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         // Ports that are free now.
@@ -30,8 +39,10 @@ impl Cluster {
         let name = |index: usize| format!("n{index}@127.0.0.1");
         let peers: BTreeMap<_, _> =
             ports.iter().enumerate().map(|(index, port)| (name(index), ("127.0.0.1".to_owned(), *port))).collect();
-        let nodes = ports.iter().enumerate().map(|(index, port)| {
+        let mut cluster = Self { tokio, nodes: Vec::new() };
+        for (index, port) in ports.iter().enumerate() {
             let runtime = Runtime::builder().cores(1).build().expect("threads");
+            prepare(index, &runtime, &cluster);
             let options = Options {
                 listen: Ipv4Addr::LOCALHOST.into(),
                 port: *port,
@@ -40,13 +51,12 @@ impl Cluster {
                 ..Options::default()
             };
             let node = Node::builder(name(index)).cookie("c").options(options);
-            let node = tokio.block_on(node.start(&runtime.handle())).expect("a free port");
+            let node = cluster.tokio.block_on(node.start(&runtime.handle())).expect("a free port");
             // The runtimes live as long as the program.
             std::mem::forget(runtime);
-            node
-        });
-        let nodes = nodes.collect();
-        Self { tokio, nodes }
+            cluster.nodes.push(node);
+        }
+        cluster
     }
 
     fn connect(&self, from: usize, to: usize) {
@@ -157,6 +167,41 @@ fn nodes_that_meet_have_one_table() {
     assert_eq!(cluster.whereis(&names[0]), [None, None]);
     assert!(cluster.register(1, &names[0], &pids[0]));
     assert_eq!(cluster.whereis(&names[0]), [Some(pids[0].clone()), Some(pids[0].clone())]);
+    cluster.stop();
+}
+
+#[test]
+fn a_peer_that_connects_while_a_node_starts_stays_connected() {
+    let (tell, events) = mpsc::channel();
+    let second = Atom::new("n1@127.0.0.1").expect("an atom");
+    let cluster = Cluster::start_with(2, |index, runtime, cluster| {
+        if index == 0 {
+            return;
+        }
+        // The services of the second node get no slice for a while, and the first dials meanwhile.
+        runtime.handle().spawn(async |_: Context<()>| std::thread::sleep(BUSY)).expect("memory");
+        let (tell, peer) = (tell.clone(), second.clone());
+        let watches = cluster.nodes[0].spawn(|mut cx| async move {
+            cx.monitor_nodes(true, Subscription::default());
+            loop {
+                if let Incoming::Node(event) = cx.recv().await
+                    && event.node == peer
+                {
+                    let _ = tell.send(event.up);
+                }
+            }
+        });
+        watches.expect("a process");
+        let (node, peer) = (cluster.nodes[0].clone(), second.clone());
+        cluster.tokio.spawn(async move {
+            while !node.connect(&peer).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    });
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(true));
+    (0..2).for_each(|node| cluster.sync(node));
+    assert_eq!(events.recv_timeout(BUSY), Err(mpsc::RecvTimeoutError::Timeout), "the connection is kept");
     cluster.stop();
 }
 

@@ -146,6 +146,7 @@ impl Builder {
         for scope in &node.0.options.pg_scopes {
             node.start_pg(scope).map_err(StartError::Service)?;
         }
+        node.services_begun().await;
         let accepting = tokio::spawn(net::accept_all(node.clone(), listener));
         node.0.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(accepting.abort_handle());
         if let Some(stream) = registration {

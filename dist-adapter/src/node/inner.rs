@@ -399,10 +399,15 @@ impl Node {
 
     /// Ends the connection to a node. Returns `false` if there is none.
     pub async fn disconnect(&self, node: &Atom) -> bool {
+        self.disconnect_for(node, "disconnected from here").await
+    }
+
+    /// Disconnects as [`Node::disconnect`] does; `text` says why in the log.
+    pub(super) async fn disconnect_for(&self, node: &Atom, text: &str) -> bool {
         let Some(connection) = self.connection(node).filter(|_| self.event(|machine| machine.is_up(node))) else {
             return false;
         };
-        connection.close(Ending { text: "disconnected from here".to_owned(), reason: Term::atom("disconnect") });
+        connection.close(Ending { text: text.to_owned(), reason: Term::atom("disconnect") });
         let mut stage = connection.stage.subscribe();
         let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
         true

@@ -12,6 +12,9 @@ use super::server::{Server, WITH_VERSIONS, disconnect};
 /// The most losses that are remembered: a peer can make them up.
 const REMEMBERED: usize = 4096;
 
+/// Why `global` ends a connection.
+const OVERLAP: &str = "global prevents overlapping partitions";
+
 /// The losses of connections that are known.
 #[derive(Debug)]
 pub(super) struct Losses {
@@ -103,7 +106,7 @@ impl Server {
             return;
         }
         if self.version(cx, dropped) < WITH_VERSIONS {
-            disconnect(cx, dropped);
+            disconnect(cx, dropped, OVERLAP);
         } else {
             let build = TermBuilder::new().tuple(2).atom("remove_connection");
             self.tell(cx, dropped, &build.atom(cx.node().name().as_str()).finish());
@@ -114,13 +117,13 @@ impl Server {
     /// A node asks to be disconnected from.
     pub(super) fn removed(&mut self, cx: &NodeCx, node: &Atom) {
         if self.is_known(cx, node) {
-            disconnect(cx, node);
+            disconnect(cx, node, OVERLAP);
             self.drop_node(cx, node, "disconnected");
         }
     }
 
     fn drop_node(&mut self, cx: &NodeCx, node: &Atom, what: &str) {
-        cx.node().log(node.as_str(), what, "global prevents overlapping partitions");
+        cx.node().log(node.as_str(), what, OVERLAP);
         self.losses.removing.insert(node.clone());
         self.forget(cx, node);
     }

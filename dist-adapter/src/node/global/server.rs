@@ -81,7 +81,7 @@ pub(super) async fn run(mut cx: NodeCx) -> Reason {
     // A server that begins anew is not what these nodes have met: they meet it over a new
     // connection.
     for peer in node.nodes(NodeType::Visible) {
-        disconnect(&cx, &peer);
+        disconnect(&cx, &peer, "global was started again, and meets its peers over new connections");
     }
     loop {
         match cx.recv().await {
@@ -103,10 +103,10 @@ pub(super) async fn run(mut cx: NodeCx) -> Reason {
     }
 }
 
-/// Ends the connection to a node, soon.
-pub(super) fn disconnect(cx: &NodeCx, peer: &Atom) {
+/// Ends the connection to a node, soon; `text` says why in the log.
+pub(super) fn disconnect(cx: &NodeCx, peer: &Atom, text: &'static str) {
     let (node, peer) = (cx.node().clone(), peer.clone());
-    cx.node().0.tokio.spawn(async move { node.disconnect(&peer).await });
+    cx.node().0.tokio.spawn(async move { node.disconnect_for(&peer, text).await });
 }
 
 pub(super) fn read_node(part: TermRef<'_>) -> Option<Atom> {
@@ -229,7 +229,7 @@ impl Server {
         if self.pending.contains_key(node) {
             if greeting.version < VERSION {
                 // It knows no way to begin anew on this connection.
-                disconnect(cx, node);
+                disconnect(cx, node, "global of the peer cannot begin anew on this connection");
                 return;
             }
             // It has begun anew, so this node does, too.
