@@ -86,8 +86,8 @@ impl Node {
         self.keep_with(name.into(), Arc::new(start), begun)
     }
 
-    /// Waits until each service that is kept now has had its first slice, or cannot have one any
-    /// more.
+    /// Waits until each service that is kept now has had its first slice, or will never have
+    /// one.
     pub(super) async fn services_begun(&self) {
         for mut service in self.0.kept.services() {
             // An error says that the service will not be started again: the node ends.

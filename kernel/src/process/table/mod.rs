@@ -33,10 +33,13 @@
 //! Finding a process is wait-free and claiming a slot is lock-free. Growing allocates a segment and
 //! is the only cold step.
 
+mod free_slots;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ptr::{self, NonNull};
 
+pub use self::free_slots::FreeSlots;
 use crate::config::{FIRST_SEGMENT, FREE_CACHE};
 use crate::memory::NoMemory;
 use crate::pid::{MAX_SLOTS, Pid};
@@ -442,119 +445,5 @@ impl Drop for Table {
     }
 }
 
-/// A core's queue of free slots, oldest first.
-#[derive(Debug)]
-pub struct FreeSlots {
-    head: u32,
-    tail: u32,
-    len: u32,
-}
-
-impl FreeSlots {
-    /// Creates an empty queue.
-    pub const fn new() -> Self {
-        Self { head: NONE, tail: NONE, len: 0 }
-    }
-
-    // Relaxed throughout: a free slot belongs to its holder alone; the pool's exchange passes it
-    // on.
-    fn push(&mut self, table: &Table, index: u32) {
-        table.claimed(index).next_free.store(NONE, Ordering::Relaxed);
-        if self.tail == NONE {
-            self.head = index;
-        } else {
-            table.claimed(self.tail).next_free.store(index, Ordering::Relaxed);
-        }
-        self.tail = index;
-        self.len += 1;
-    }
-
-    fn pop(&mut self, table: &Table) -> Option<u32> {
-        if self.head == NONE {
-            return None;
-        }
-        let index = self.head;
-        self.head = table.claimed(index).next_free.load(Ordering::Relaxed);
-        if self.head == NONE {
-            self.tail = NONE;
-        }
-        self.len -= 1;
-        Some(index)
-    }
-
-    /// Moves the first [`ADOPTED`] slots of a chain from the pool into this queue. Returns the rest
-    /// of the chain.
-    fn adopt(&mut self, table: &Table, mut index: u32) -> u32 {
-        for _ in 0..ADOPTED {
-            if index == NONE {
-                break;
-            }
-            let next = table.claimed(index).next_free.load(Ordering::Relaxed);
-            self.push(table, index);
-            index = next;
-        }
-        index
-    }
-}
-
-impl Default for FreeSlots {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Issue 14, item 2: a slot that has used all its generations is retired and takes no capacity
-    /// from processes. A pid that was never given out, or that another kernel gave out, is not
-    /// reported as dead.
-    #[test]
-    #[cfg(not(any(loom, shuttle)))]
-    fn n02_retired_slots_take_no_room() {
-        let table = Table::with_generations(2, 1, 7, 8);
-        let mut slots = FreeSlots::new();
-        assert_eq!(table.last_generation(), 6);
-        let mut seen = alloc::collections::BTreeSet::new();
-        for round in 0..100 {
-            let two = [(); 2].map(|()| table.claim(&mut slots).unwrap_or_else(|why| panic!("{why:?} in {round}")));
-            for claim in two {
-                let pid = claim.slot.pid();
-                assert!((7..=8).contains(&pid.generation()), "{pid}");
-                assert!(seen.insert(pid), "{pid} was given out before");
-                drop(claim.tombstone);
-                table.put_tombstone(&claim.slot, Reason::NORMAL);
-                table.release(claim.slot, &mut slots);
-            }
-        }
-        assert_eq!(table.last_generation(), 8);
-        let domain = crate::reclaim::Domain::new();
-        let participant = domain.register();
-        let guard = participant.pin();
-        for generation in [1, 6, 9, u32::MAX] {
-            let pid = Pid::new(0, generation).expect("in range");
-            assert_eq!(table.tombstone(pid, &guard), Tombstone::NeverAllocated, "{pid}");
-        }
-        let first = *seen.first().expect("some");
-        assert_ne!(table.tombstone(first, &guard), Tombstone::NeverAllocated);
-    }
-
-    /// On a core where few processes have died, a claim takes a slot of the pool, not the slot with
-    /// the youngest tombstone.
-    #[test]
-    fn claim_prefers_pool_to_youngest_tombstone() {
-        let table = Table::new(1 << 20, 2);
-        let (mut elsewhere, mut here) = (FreeSlots::new(), FreeSlots::new());
-        let claim = |slots: &mut FreeSlots| table.claim(slots).expect("there is room").slot;
-        let others = [(); 3].map(|()| claim(&mut elsewhere));
-        let dead = claim(&mut here);
-        others.into_iter().for_each(|other| table.release(other, &mut elsewhere));
-        table.flush_cache(&mut elsewhere);
-        let index = dead.pid().index();
-        table.release(dead, &mut here);
-        for _ in 0..3 {
-            assert_ne!(claim(&mut here).pid().index(), index);
-        }
-    }
-}
+mod tests;

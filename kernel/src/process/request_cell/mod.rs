@@ -42,6 +42,10 @@
 //! So every operation is wait-free, except for a requester that polls repeatedly with another
 //! waker.
 
+mod requester;
+mod responder;
+mod watch;
+
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -49,6 +53,8 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::task::Waker;
 
+pub(crate) use self::requester::CellSnapshot;
+pub use self::watch::DeathWatch;
 use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
 use crate::memory::NoMemory;
 use crate::memory::pool::Pool;
@@ -291,44 +297,6 @@ impl<const DONE: u8, A> Party<DONE, A> {
     pub(crate) fn was_given_up(self) {}
 }
 
-/// The watch of a request, in its message and then among the requests of the process that received
-/// it (`request_watch`). Dropping it releases it, and the cell if the watch is the last party.
-#[derive(Debug)]
-#[repr(transparent)]
-pub struct DeathWatch(WatchParty);
-
-// SAFETY: A1 to A5: the word decides which party may touch the cell.
-unsafe impl Send for DeathWatch {}
-
-impl DeathWatch {
-    /// Returns the watch of a right.
-    #[inline(always)]
-    pub(crate) fn of(party: WatchParty) -> Self {
-        Self(party)
-    }
-
-    /// Returns the right, whose end is now the caller's duty.
-    #[inline(always)]
-    pub(crate) fn into_party(self) -> WatchParty {
-        Party(ManuallyDrop::new(self).0.0, PhantomData)
-    }
-}
-
-impl Drop for DeathWatch {
-    fn drop(&mut self) {
-        Party::<WATCH_DONE>(self.0.0, PhantomData).finish::<Shipped>(None);
-    }
-}
-
-/// What the requester finds in the cell.
-pub(crate) enum CellSnapshot<T> {
-    Nothing,
-    /// The answer; `None` if it was taken before.
-    Answered(Option<T>),
-    Dropped,
-    Down,
-}
-
 impl RequestHead {
     /// Loads the word. The ordering must be `LOOK` if the caller acts on the result.
     pub(crate) fn load(&self, order: Ordering) -> u8 {
@@ -372,234 +340,5 @@ impl RequestHead {
     /// must then free the cell.
     pub(crate) fn is_last(before: u8, out: u8) -> bool {
         before & ALL_OUT != ALL_OUT && (before | out) & ALL_OUT == ALL_OUT
-    }
-}
-
-impl<T> ResponderParty<T> {
-    /// Replaces the answer, before the responder's event.
-    #[inline(always)]
-    pub(crate) fn replace_answer(&mut self, answer: Option<T>) -> Option<T> {
-        // SAFETY: A2: the answer belongs to the responder until its event ([`RequestHead::event`]).
-        // The cell was made for a `T`.
-        unsafe { Cell::replace(self.0, answer) }
-    }
-
-    /// Sets the answer's event and the end of the responder and of the watch in one exchange, if no
-    /// party has done anything yet: the most frequent case of [`RequestHead::event`]. The answer is
-    /// in the cell.
-    ///
-    /// # Errors
-    /// Both rights, if a party has done something.
-    ///
-    /// # Panics
-    /// If the watch is not of the same cell.
-    #[inline(always)]
-    pub(crate) fn answer_first<O: Orders>(self, watch: WatchParty) -> Result<(), (Self, WatchParty)> {
-        assert!(self.0 == watch.0, "the watch of this cell");
-        let all = ANSWERED | RESPONDER_DONE | WATCH_DONE;
-        // Relaxed: after a failure `event` loads the word again.
-        match self.word.compare_exchange(0, all, O::EVENT, Ordering::Relaxed) {
-            Ok(_) => Ok(()),
-            Err(_) => Err((self, watch)),
-        }
-    }
-
-    /// Answers with a store: a mutant.
-    #[cfg(loom)]
-    pub(crate) fn store_answered(self, _: WatchParty) {
-        self.word.store(ANSWERED | RESPONDER_DONE | WATCH_DONE, Ordering::Release);
-    }
-}
-
-impl WatchParty {
-    /// Replaces the request behind this one in a process's list.
-    pub(crate) fn replace_next(&mut self, next: Option<WatchParty>) -> Option<WatchParty> {
-        // SAFETY: `next` belongs to the watch.
-        self.next.with_mut(|place| unsafe { core::mem::replace(&mut *place, next) })
-    }
-
-    /// Reports the death of the watched process, unless one of the bits `unless` is set. The watch
-    /// is done then. Returns the waker of the requester, or `None` if there was no event.
-    pub(crate) fn down<O: Orders>(self, reason: Reason, unless: u8, pool: Option<&Pool>) -> Option<Option<Waker>> {
-        // SAFETY: A2: the reason belongs to the watch until DOWN.
-        self.reason.with_mut(|place| unsafe { *place = Some(reason) });
-        // SAFETY: this is the watch's right, which ends here if the event gives it up.
-        let said = unsafe { self.event::<O>(DOWN, WATCH_DONE, unless) };
-        if matches!(said, Ok((_, None))) {
-            self.was_given_up();
-        } else {
-            // The watch is not done with the event: there was a waker, or no event.
-            self.finish::<O>(pool);
-        }
-        said.ok().map(|(_, waker)| waker)
-    }
-}
-
-impl<T> RequesterParty<T> {
-    /// Takes the answer.
-    ///
-    /// # Safety
-    /// The requester has seen ANSWERED, with Acquire.
-    #[inline(always)]
-    unsafe fn take_answer(&mut self) -> Option<T> {
-        // SAFETY: A2: ANSWERED was seen (this function's contract), so the answer belongs to the
-        // requester. The cell was made for a `T`.
-        unsafe { Cell::replace(self.0, None) }
-    }
-
-    /// Returns what the requester finds, and takes the answer: an answer takes precedence over a
-    /// death, and a death over a dropped reply.
-    #[inline(always)]
-    pub(crate) fn look<O: Orders>(&mut self) -> CellSnapshot<T> {
-        match self.load(O::LOOK) {
-            // SAFETY: ANSWERED was seen, with Acquire (`LOOK`).
-            word if word & ANSWERED != 0 => CellSnapshot::Answered(unsafe { self.take_answer() }),
-            word if word & DOWN != 0 => CellSnapshot::Down,
-            word if word & DROPPED != 0 => CellSnapshot::Dropped,
-            _ => CellSnapshot::Nothing,
-        }
-    }
-
-    /// Returns the right of the last party, if both others are done.
-    ///
-    /// # Errors
-    /// The requester's right, if it is not the last party.
-    #[inline(always)]
-    pub(crate) fn last<O: Orders>(self) -> Result<LastParty<T>, Self> {
-        let others = if O::HEEDS_THE_WATCH { RESPONDER_DONE | WATCH_DONE } else { RESPONDER_DONE };
-        let word = self.load(O::LOOK);
-        if word & others == others { Ok(LastParty { party: self, word }) } else { Err(self) }
-    }
-
-    /// Returns the exit reason of the watched process.
-    ///
-    /// # Safety
-    /// The requester has seen DOWN, with Acquire.
-    pub(crate) unsafe fn reason(&self) -> Reason {
-        // SAFETY: A2: no party writes it after DOWN, which was seen (this function's contract).
-        self.reason.with(|reason| unsafe { (*reason).clone() }).unwrap_or(Reason::NOPROC)
-    }
-
-    /// Registers `waker` for the next event. Returns `false` if one of `news` has happened already.
-    pub(crate) fn register<O: Orders>(&mut self, waker: &Waker, news: u8) -> bool {
-        let mut word = self.load(O::LOOK);
-        while word & WAITING != 0 {
-            // A failed exchange was overtaken by an event, which has the waker, or by a party that
-            // is now done.
-            match self.word.compare_exchange(word, word & !WAITING, O::LOOK, O::LOOK) {
-                Ok(_) => word &= !WAITING,
-                Err(now) => word = now,
-            }
-        }
-        if word & news != 0 {
-            return false;
-        }
-        self.waker.with_mut(|place| {
-            // SAFETY: A1: no WAITING, and no event in progress: the requester alone owns it.
-            let place = unsafe { &mut *place };
-            if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-                // Both are foreign: a panic leaves no waker.
-                drop(place.take());
-                *place = Some(waker.clone());
-            }
-        });
-        loop {
-            match self.word.compare_exchange(word, word | WAITING, O::REGISTER, O::LOOK) {
-                Ok(_) => return true,
-                Err(now) if now & news != 0 => {
-                    if O::TAKES_BACK {
-                        // SAFETY: A1: the event found no WAITING, so the requester still owns the
-                        // waker.
-                        drop(self.waker.with_mut(|place| unsafe { (*place).take() }));
-                    }
-                    return false;
-                }
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Takes back the waker, if no event has it. No thread calls it afterwards.
-    pub(crate) fn unregister<O: Orders>(&mut self) -> Option<Waker> {
-        // Relaxed, here and below: the waker is the requester's own.
-        let mut word = self.load(Ordering::Relaxed);
-        while word & WAITING != 0 {
-            match self.word.compare_exchange(word, word & !WAITING, Ordering::Relaxed, Ordering::Relaxed) {
-                // SAFETY: A1: WAITING was taken back, so the waker is the requester's.
-                Ok(_) => return self.waker.with_mut(|waker| unsafe { (*waker).take() }),
-                Err(_) if !O::TAKES_ITS_WAKER => return None,
-                // Overtaken by an event, which has the waker, or by a party that is now done.
-                Err(now) => word = now,
-            }
-        }
-        None
-    }
-
-    /// Performs the requester's last step, if no answer is left to drop, and frees the cell if the
-    /// requester is the last party. Returns the word before.
-    ///
-    /// # Errors
-    /// The right and the answer, if an answer is there and was not taken.
-    pub(crate) fn go<O: Orders>(mut self, pool: Option<&Pool>) -> Result<u8, (Self, Option<T>)> {
-        let mut word = self.load(O::LOOK);
-        loop {
-            if word & ANSWERED != 0 && O::TAKES_THE_REST {
-                // SAFETY: ANSWERED was seen, with Acquire (`LOOK`).
-                let answer = unsafe { self.take_answer() };
-                return Err((self, answer));
-            }
-            match self.word.compare_exchange(word, word | GONE, O::OUT, O::LOOK) {
-                Ok(_) => break,
-                Err(now) => word = now,
-            }
-        }
-        if RequestHead::is_last(word, GONE) {
-            // SAFETY: A3: the exchange, with Acquire, made the requester the last party.
-            unsafe { self.free(pool) };
-        }
-        Ok(word)
-    }
-}
-
-/// The right of a requester that has seen that both other parties are done, with Acquire (A3).
-#[must_use = "the cell must be freed"]
-pub(crate) struct LastParty<T> {
-    party: RequesterParty<T>,
-    /// The word, which no party changes from now on.
-    word: u8,
-}
-
-impl<T> LastParty<T> {
-    /// Returns the word of the cell.
-    #[inline(always)]
-    pub(crate) fn word(&self) -> u8 {
-        self.word
-    }
-
-    /// Returns the requester's right.
-    pub(crate) fn into_party(self) -> RequesterParty<T> {
-        self.party
-    }
-
-    /// Takes the answer, if there is one that was not taken.
-    pub(crate) fn take_answer(&mut self) -> Option<T> {
-        // SAFETY: ANSWERED was seen, with Acquire (`RequesterParty::last`).
-        if self.word & ANSWERED != 0 { unsafe { self.party.take_answer() } } else { None }
-    }
-
-    /// Frees the cell.
-    #[inline(always)]
-    pub(crate) fn free(self, pool: Option<&Pool>) {
-        // SAFETY: A3: the requester is the last party (`RequesterParty::last`). The cell was made
-        // for a `T`.
-        unsafe { Cell::<T>::free(self.party.0, pool) }
-    }
-}
-
-impl<T> Deref for LastParty<T> {
-    type Target = RequesterParty<T>;
-
-    fn deref(&self) -> &RequesterParty<T> {
-        &self.party
     }
 }
