@@ -178,8 +178,7 @@ fn a_peer_that_connects_while_a_node_starts_stays_connected() {
         if index == 0 {
             return;
         }
-        // The services of the second node get no slice for a while, and the first node dials at that
-        // time.
+        // The services of the second node get no slice for a while, in which the first node dials.
         runtime.handle().spawn(async |_: Context<()>| std::thread::sleep(BUSY)).expect("memory");
         let (tell, peer) = (tell.clone(), second.clone());
         let watches = cluster.nodes[0].spawn(|mut cx| async move {
