@@ -6,6 +6,7 @@ use core::fmt;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::limit::{Admission, Overflow};
 use crate::memory::pool_box::PoolBox;
+use crate::ops::message::RequestBlock;
 use crate::ops::waker;
 use crate::pid::{Alias, Pid};
 use crate::process::process_ref::ProcessRef;
@@ -112,9 +113,38 @@ pub(crate) fn send_alias<M: Send + 'static>(
     }
 }
 
-/// Sends a request to a process that was found. Lock-free.
-// Inlined into its caller, which builds the message: it is written directly to its final place.
+/// Allocates the message of a request to a process that was found. Returns `None` if the process
+/// counts its messages: then [`send_request`] sends a message that was made elsewhere.
+///
+/// # Errors
+/// A [`SendError`], if a request cannot be sent.
 #[inline(always)]
+pub(crate) fn request_block<M: Send + 'static>(
+    kernel_cx: &KernelCx<'_>,
+    process: ProcessRef<'_>,
+) -> Result<Option<RequestBlock<M>>, SendError<()>> {
+    check::<M>(process)?;
+    if process.bound().is_some() {
+        return Ok(None);
+    }
+    RequestBlock::try_new(kernel_cx).map(Some).ok_or(SendError::NoMemory(()))
+}
+
+/// Sends a request whose message was made in its block. Lock-free.
+///
+/// # Errors
+/// The message, if the receiver is dead.
+#[inline(always)]
+pub(crate) fn send_filled<M: Send + 'static>(
+    kernel_cx: &KernelCx<'_>,
+    process: ProcessRef<'_>,
+    request: PoolBox<Request<M>>,
+) -> Result<(), PoolBox<Request<M>>> {
+    put(kernel_cx, process, request)
+}
+
+/// Sends a request to a process that was found and that counts its messages. Lock-free.
+#[inline(never)]
 pub(crate) fn send_request<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
     process: ProcessRef<'_>,
@@ -135,6 +165,19 @@ pub(crate) fn send_to<M: Send + 'static>(
     send_with(kernel_cx, process, message, Attachment::Nothing)
 }
 
+/// Checks that a process can receive a message of this type. This comes before the allocation:
+/// sending to a dead process costs nothing.
+#[inline(always)]
+fn check<M: Send + 'static>(process: ProcessRef<'_>) -> Result<(), SendError<()>> {
+    if process.vtable.takes != TypeId::of::<M>() {
+        return Err(SendError::WrongType(()));
+    }
+    if process.mailbox.is_closed() {
+        return Err(SendError::NoProc(()));
+    }
+    Ok(())
+}
+
 // Inlined into each caller, which knows the message's attachment.
 #[inline(always)]
 fn send_with<M: Send + 'static>(
@@ -143,12 +186,10 @@ fn send_with<M: Send + 'static>(
     message: M,
     with: Attachment,
 ) -> Result<(), SendError<M>> {
-    if process.vtable.takes != TypeId::of::<M>() {
-        return Err(SendError::WrongType(message));
-    }
-    // Before the allocation: sending to a dead process or a full mailbox costs nothing.
-    if process.mailbox.is_closed() {
-        return Err(SendError::NoProc(message));
+    match check::<M>(process) {
+        Ok(()) => {}
+        Err(SendError::WrongType(())) => return Err(SendError::WrongType(message)),
+        Err(_) => return Err(SendError::NoProc(message)),
     }
     if let Some(bound) = process.bound() {
         match bound.admit() {

@@ -42,6 +42,15 @@ where
     pub(crate) fn new(cx: &'c Context<M>, to: Pid, within: Option<Duration>, make: F) -> Self {
         Self { cx, to, within, asks: Some(make), waits: None, alarm: None, of: PhantomData }
     }
+
+    /// Ends the request and the time limit.
+    #[inline(always)]
+    fn end(&mut self) {
+        self.waits = None;
+        if self.alarm.is_some() {
+            self.alarm = None;
+        }
+    }
 }
 
 impl<M: Send + 'static, N, T, F> Unpin for Call<'_, M, N, T, F> {}
@@ -68,15 +77,24 @@ where
             }
         }
         let Some(pending) = &mut this.waits else { panic!("polled after it was ready") };
-        let result = match pending.poll(this.cx, task) {
-            Poll::Ready(result) => result,
+        match pending.poll(this.cx, task) {
+            // The answer moves alone. As a part of a result, it would be copied together with the
+            // result's tag, and the copy would wait for both to be stored.
+            Poll::Ready(Ok(answer)) => {
+                this.end();
+                Poll::Ready(Ok(answer))
+            }
+            Poll::Ready(Err(error)) => {
+                this.end();
+                Poll::Ready(Err(error))
+            }
             Poll::Pending => match this.alarm.as_mut().map(|alarm| alarm.poll_rung(task, false)) {
-                Some(Poll::Ready(())) => Err(CallError::TimedOut),
-                _ => return Poll::Pending,
+                Some(Poll::Ready(())) => {
+                    this.end();
+                    Poll::Ready(Err(CallError::TimedOut))
+                }
+                _ => Poll::Pending,
             },
-        };
-        this.waits = None;
-        this.alarm = None;
-        Poll::Ready(result)
+        }
     }
 }

@@ -64,8 +64,8 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// Sends a message with a [`Reply`] in it. The returned future waits for the answer, or for the
-    /// receiver's death. `make` builds the message: it is not called if the receiver is dead, and
-    /// the message is dropped on an error. Lock-free.
+    /// receiver's death. `make` builds the message: it is not called if the receiver is known to be
+    /// dead, or takes messages of another type, and the message is dropped on an error. Lock-free.
     ///
     /// # Errors
     /// A [`SendError`] without the message, if it was not sent.
@@ -83,17 +83,29 @@ impl<M: Send + 'static> Cx<'_, M> {
             return Err(SendError::NoProc(()));
         };
         self.pay_for_signal_to(process);
+        let block = send::request_block::<N>(kernel_cx, process)?;
         let (reply, watch, requested) = self
             .slice
             .with_owned(|owned| open_request::request(owned, kernel_cx))
             .map_err(|NoMemory| SendError::NoMemory(()))?;
-        let message = make(reply);
-        match send::send_request(kernel_cx, process, watch, message) {
+        let Some(block) = block else {
+            return match send::send_request(kernel_cx, process, watch, make(reply)) {
+                Ok(()) => Ok(requested),
+                Err(error) => {
+                    // Dropped before the message with its reply, so that the reply wakes no
+                    // process.
+                    drop(requested);
+                    Err(error.without_message())
+                }
+            };
+        };
+        match send::send_filled(kernel_cx, process, block.fill(watch, || make(reply))) {
             Ok(()) => Ok(requested.begins()),
-            Err(error) => {
-                // Dropped before the message with its reply, so that the reply wakes no process.
+            Err(message) => {
+                // In this order, for the same reason.
                 drop(requested);
-                Err(error.without_message())
+                message.release(kernel_cx.pool());
+                Err(SendError::NoProc(()))
             }
         }
     }

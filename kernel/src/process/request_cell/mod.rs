@@ -182,18 +182,39 @@ pub(crate) type WatchParty = Party<WATCH_DONE>;
 pub(crate) type RequesterParty<T> = Party<GONE, fn() -> T>;
 
 impl<T> Cell<T> {
+    /// Writes the cell field by field, in its final place: a whole one would be built on the stack
+    /// and copied, and the copy would wait for its parts to be stored.
+    #[inline(always)]
     fn try_new(word: u8, requester: Option<Requester>, pool: Option<&Pool>) -> Result<NonNull<RequestHead>, NoMemory> {
-        let head = RequestHead {
+        let cell: NonNull<Self> = PoolBox::<Self>::try_uninit(pool)?.into_raw().cast();
+        // The head comes first (`repr(C)`).
+        let head = cell.cast::<RequestHead>();
+        macro_rules! write {
+            ($($field:ident: $value:expr),* $(,)?) => {
+                // This pattern proves that no field is left out.
+                let _ = |head: RequestHead| {
+                    let RequestHead { $($field: _),* } = head;
+                };
+                $(
+                    let value = $value;
+                    // SAFETY: B1 (`pool_box`): the block is this function's, and has the layout of a
+                    // `Self`, which starts with the head.
+                    unsafe { (&raw mut (*head.as_ptr()).$field).write(value) };
+                )*
+            };
+        }
+        write! {
             word: AtomicU8::new(word),
-            requester,
+            requester: requester,
             waker: UnsafeCell::new(None),
             reason: UnsafeCell::new(None),
             next: UnsafeCell::new(None),
             free: Self::free,
             _track: Track::new(()),
-        };
-        let cell = PoolBox::try_new(Self { head, value: UnsafeCell::new(None) }, pool);
-        cell.map(|cell| cell.into_raw().cast()).map_err(|_| NoMemory)
+        }
+        // SAFETY: B1: the block is this function's, and has the layout of a `Self`.
+        unsafe { (&raw mut (*cell.as_ptr()).value).write(UnsafeCell::new(None)) };
+        Ok(head)
     }
 
     /// Allocates a cell without a watch and without an answer. Returns the rights of its parties.
