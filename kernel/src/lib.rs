@@ -69,7 +69,7 @@ pub use api::task::context::Context;
 pub use api::task::coop::{Checkpoint, Listener};
 pub use api::task::panic_scope::PanicScope;
 pub use api::task::send_wait::SendWait;
-pub use catch_drop::CatchDrop;
+pub use catch_drop::{CatchDrop, CatchEach, DropCatcher};
 pub use config::MAX_CORES;
 pub use kernel::handle::Kernel;
 pub use kernel::platform;

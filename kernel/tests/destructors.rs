@@ -5,14 +5,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Task, Wake, Waker};
 use std::time::Duration;
 
 use atropos_kernel::{
-    BodyPoll, Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, SpawnOptions,
-    reply,
+    BodyPoll, CatchDrop, Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture,
+    SpawnOptions, reply,
 };
 use common::{Stage, does};
 
@@ -364,6 +365,41 @@ const PLACES: &[(&str, Visit)] = &[
             std::mem::forget(cx.catch_drop(held));
         });
         kill(stage, pid);
+    }),
+    ("a held collection", |stage| {
+        let mut held = Vec::new();
+        let pid = start(stage, move |cx: &Cx<'_, ()>| {
+            let catcher = cx.drop_catcher();
+            let list = catcher.catch_each(vec![(1, Bomb::new()), (2, Bomb::new()), (3, Bomb::new())]);
+            assert_eq!(list.iter().map(|(number, _)| number).sum::<i32>(), 6);
+            drop(list);
+            held.push(catcher.catch_each(BTreeMap::from([(1, Bomb::new()), (2, Bomb::new())])));
+            BodyPoll::Wait
+        });
+        stage.settle();
+        assert!(stage.host().is_alive(pid));
+        kill(stage, pid);
+    }),
+    ("values that get their catch later", |stage| {
+        let mut later = [CatchDrop::new(Bomb::new()), CatchDrop::new(Bomb::new())];
+        let catcher = stage.host().drop_catcher();
+        later.iter_mut().for_each(|bomb| bomb.catch_with(catcher));
+        let [first, second] = later;
+        let pid = once(stage, move |_: &Cx<'_, ()>| drop((first, second)));
+        assert!(stage.host().is_alive(pid));
+        kill(stage, pid);
+    }),
+    ("the label of a request", |stage| {
+        let (to, _kept) = keeps(stage);
+        let requester = once(stage, move |cx: &Cx<'_, ()>| {
+            let mut request = cx.request(to, |reply: Reply<Bomb>| reply).unwrap();
+            let catcher = request.drop_catcher();
+            drop([catcher.catch_drop(Bomb::new()), catcher.catch_drop(Bomb::new())]);
+        });
+        assert!(stage.host().is_alive(requester));
+        for pid in [requester, to] {
+            kill(stage, pid);
+        }
     }),
 ];
 

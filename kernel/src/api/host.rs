@@ -9,6 +9,7 @@ use crate::api::cx::{MaybeReady, ask};
 use crate::api::task::address::Address;
 use crate::api::task::context::Context;
 use crate::api::task::future::{FutureBody, LargeBody, is_large};
+use crate::catch_drop::DropCatcher;
 use crate::kernel::Kernel;
 use crate::kernel::handle;
 use crate::kernel::kernel_cx::KernelCx;
@@ -51,6 +52,12 @@ impl<'a> Host<'a> {
     pub(crate) fn kernel_cx(&self) -> KernelCx<'_> {
         // SAFETY: the guard is of a participant of the kernel's domain (`new`).
         unsafe { self.kernel.kernel_cx_unchecked(&self.guard, None) }
+    }
+
+    /// Returns the platform's way to catch the panics of destructors, for values that the thread
+    /// passes to a process.
+    pub fn drop_catcher(&self) -> DropCatcher {
+        DropCatcher::new(self.kernel.world().panic_catcher())
     }
 
     /// Starts a process that has no parent. Lock-free, except for growing the table.

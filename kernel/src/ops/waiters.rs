@@ -91,15 +91,16 @@ pub(crate) fn listen(
         }
     });
     // The drop runs foreign code, so it is the last step.
-    drop(old);
+    old.into_iter().for_each(|old| call(&slice.kernel_cx, open(old), drop));
     Ok(())
 }
 
 /// Removes a record.
 pub(crate) fn forget(slice: &Slice<'_>, key: Reference) {
     let record = slice.state(|state| state.waiters.as_mut().and_then(|waiters| waiters.take(key.to_raw())));
-    // The drop runs foreign code, so it is the last step.
-    drop(record);
+    // The drop runs foreign code, so it is the last step. A body may drop many waits together, and
+    // the second of two panics would abort the program.
+    record.into_iter().for_each(|record| call(&slice.kernel_cx, open(record), drop));
 }
 
 /// Calls all due wakers. Runs before the body is polled, within its slice.

@@ -34,7 +34,7 @@ pub(crate) use crate::kernel::slice::Slice;
 use crate::api::body::Body;
 use crate::api::task::context::Context;
 use crate::api::task::future::{FutureBody, LargeBody, is_large};
-use crate::catch_drop::CatchDrop;
+use crate::catch_drop::{CatchDrop, DropCatcher};
 use crate::ops::spawn::{self, Parent, ParentProcess, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::waker;
 use crate::pid::{Pid, Reference};
@@ -233,7 +233,12 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Wraps a foreign value that this process keeps. A panic of its destructor is caught, wherever
     /// the value is dropped.
     pub fn catch_drop<T>(&self, value: T) -> CatchDrop<T> {
-        CatchDrop::new(value, self.slice.kernel_cx.kernel.world().panic_catcher())
+        self.drop_catcher().catch_drop(value)
+    }
+
+    /// Returns the platform's way to catch the panics of destructors, for several values.
+    pub fn drop_catcher(&self) -> DropCatcher {
+        DropCatcher::new(self.slice.kernel_cx.kernel.world().panic_catcher())
     }
 
     /// Returns a waker of the body. Any thread may use it, also after the process has died.

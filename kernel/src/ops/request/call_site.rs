@@ -3,6 +3,7 @@
 
 use core::mem::ManuallyDrop;
 
+use crate::catch_drop::DropCatcher;
 use crate::kernel::slice::Slice;
 use crate::kernel_ptr::KernelPtr;
 use crate::memory::pool::Pool;
@@ -57,6 +58,11 @@ impl<'s> CallSite<'s> {
             Some(slice) => slice.kernel_cx.catch_panic(run),
             None => run(),
         }
+    }
+
+    /// Returns the platform's way to catch the panics of destructors, if this is a core.
+    pub(crate) fn drop_catcher(&self) -> DropCatcher {
+        DropCatcher::new(self.0.and_then(|slice| slice.kernel_cx.kernel.world().panic_catcher()))
     }
 
     /// Returns the pool that takes freed memory.

@@ -27,6 +27,7 @@
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
+use crate::catch_drop::DropCatcher;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::ops::request::Reply;
@@ -67,6 +68,13 @@ impl<T> RequestFuture<T> {
     /// Registers a waker; see [`crate::ops::request::ReplyFuture::leave`].
     pub fn leave(&mut self, waker: &Waker) -> bool {
         self.0.leave(waker)
+    }
+
+    /// Returns the platform's way to catch the panics of destructors, for values that are kept with
+    /// the request. Away from the cores of the requester's kernel nothing is caught.
+    pub fn drop_catcher(&mut self) -> DropCatcher {
+        let requester = self.0.party().requester;
+        requester.map_or(DropCatcher::new(None), |requester| CallSite::of(&requester).drop_catcher())
     }
 
     /// Returns the answer, or the reason why there is none. While it is pending, the process that
