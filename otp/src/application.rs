@@ -22,7 +22,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, Reply};
+use atropos_kernel::{CatchDrop, Context, Down, DropCatcher, Exit, Pid, Reason, Reference, Reply};
 
 use crate::call::CallError;
 use crate::server::{InitError, Next, Server, ServerCx, ServerRef, Start};
@@ -53,7 +53,8 @@ pub struct Application {
     name: ApplicationName,
     depends_on: Vec<ApplicationName>,
     kind: Kind,
-    tree: StartTree,
+    /// The catch of the platform is set when the manager is started.
+    tree: CatchDrop<StartTree>,
     /// Its top supervisor, and the manager's monitor of it.
     top: Option<(Pid, Reference)>,
 }
@@ -68,7 +69,8 @@ impl Application {
     /// Creates an application whose tree is made by `tree`, for each start. It is temporary by
     /// default.
     pub fn new(name: impl Into<ApplicationName>, tree: impl FnMut() -> Supervisor + Send + 'static) -> Self {
-        Self { name: name.into(), depends_on: Vec::new(), kind: Kind::default(), tree: Box::new(tree), top: None }
+        let tree = CatchDrop::<StartTree>::new(Box::new(tree));
+        Self { name: name.into(), depends_on: Vec::new(), kind: Kind::default(), tree, top: None }
     }
 
     /// Adds a dependency: the application `name` must be up before this one starts.
@@ -275,6 +277,10 @@ impl Applications {
 
 impl Server for Applications {
     type Message = Request;
+
+    fn catch_drops(&mut self, catcher: DropCatcher) {
+        self.known.iter_mut().for_each(|application| application.tree.catch_with(catcher));
+    }
 
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request>, InitError> {
         for name in core::mem::take(&mut self.on_boot) {

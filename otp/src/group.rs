@@ -22,7 +22,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
+use atropos_kernel::{CatchDrop, CatchEach, Context, Down, DropCatcher, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
 use crate::registry::{Key, Tie, not_a_parents};
@@ -53,7 +53,7 @@ impl<G> MembershipChange<G> {
 type NotifyFn<G> = Box<dyn Fn(&Context<Envelope<ProcessGroups<G>>>, &MembershipChange<G>) + Send>;
 
 struct Watcher<G: Key> {
-    tell: NotifyFn<G>,
+    tell: CatchDrop<NotifyFn<G>>,
     /// The scope's own monitor of the watcher.
     monitor: Reference,
 }
@@ -61,33 +61,40 @@ struct Watcher<G: Key> {
 /// The sequence number of a join or of a watcher; it increases.
 type Turn = u64;
 
+/// The key of a watcher: the group that it watches, or `None`, and its number.
+type WatcherKey<G> = (Option<CatchDrop<G>>, Turn);
+
 /// A scope of process groups.
 pub struct ProcessGroups<G: Key> {
     /// `true` if members are linked (G1).
     links: bool,
     /// The members of each group, in the order of their joins.
-    groups: BTreeMap<G, BTreeMap<Turn, Pid>>,
+    groups: BTreeMap<CatchDrop<G>, BTreeMap<Turn, Pid>>,
     /// The same memberships by process. The group is always `Some`: a key with `None` sorts before
     /// all memberships of its process.
-    joined: BTreeSet<(Pid, Option<G>, Turn)>,
+    joined: BTreeSet<(Pid, Option<CatchDrop<G>>, Turn)>,
     members: BTreeMap<Pid, Tie>,
     /// The watchers by the group that they watch, `None` for all groups, in the order of their
     /// subscription.
-    watchers: BTreeMap<(Option<G>, Turn), Watcher<G>>,
+    watchers: BTreeMap<WatcherKey<G>, Watcher<G>>,
     /// The key of the watcher with this monitor.
-    watching: BTreeMap<u64, (Option<G>, Turn)>,
+    watching: BTreeMap<u64, WatcherKey<G>>,
     next: Turn,
 }
 
 /// The message type of a scope.
 pub struct Request<G: Key>(Ask<G>);
 
+/// A new group monitor, and the snapshot that it begins with. The panic of each group's destructor
+/// is caught, wherever this answer is dropped.
+type Watched<G> = (GroupMonitor, CatchEach<Members<G>>);
+
 enum Ask<G: Key> {
-    Join(G, Vec<Pid>, Reply<Result<(), CallError>>),
-    Leave(G, Vec<Pid>, Reply<bool>),
-    Members(G, Reply<Vec<Pid>>),
-    Which(Reply<Vec<G>>),
-    Watch(Pid, Option<G>, NotifyFn<G>, Reply<Result<(GroupMonitor, Members<G>), CallError>>),
+    Join(CatchDrop<G>, Vec<Pid>, Reply<Result<(), CallError>>),
+    Leave(CatchDrop<G>, Vec<Pid>, Reply<bool>),
+    Members(CatchDrop<G>, Reply<Vec<Pid>>),
+    Which(Reply<CatchEach<Vec<G>>>),
+    Watch(Pid, Option<CatchDrop<G>>, CatchDrop<NotifyFn<G>>, Reply<Result<Watched<G>, CallError>>),
     Unwatch(GroupMonitor, Reply<bool>),
 }
 
@@ -139,8 +146,9 @@ impl<G: Key> ProcessGroups<G> {
     }
 
     /// Notifies the watchers of all groups, and those of this group.
-    async fn tell(&mut self, change: MembershipChange<G>, cx: ServerCx<'_, Self>) {
-        for watched in [None, Some(change.group().clone())] {
+    async fn tell(&mut self, change: CatchDrop<MembershipChange<G>>, cx: ServerCx<'_, Self>) {
+        let group = change.catcher().catch_drop(change.group().clone());
+        for watched in [None, Some(group)] {
             let mut next = Some((watched, 0));
             while let Some(place) = next {
                 next = self.tell_one(place, &change, cx);
@@ -152,17 +160,17 @@ impl<G: Key> ProcessGroups<G> {
     /// Notifies the first watcher of the same group from this key on; returns the key after it.
     fn tell_one(
         &self,
-        from: (Option<G>, Turn),
+        from: WatcherKey<G>,
         change: &MembershipChange<G>,
         cx: ServerCx<'_, Self>,
-    ) -> Option<(Option<G>, Turn)> {
+    ) -> Option<WatcherKey<G>> {
         let ((_, turn), watcher) = self.watchers.range(from.clone()..).next().filter(|(place, _)| place.0 == from.0)?;
         // The watcher's function is user code; its panic does not hit the scope.
         let _ = cx.with(|inner| inner.catch_panic(|| (watcher.tell)(cx.context(), change)));
         Some((from.0, turn + 1))
     }
 
-    async fn join(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> Result<(), CallError> {
+    async fn join(&mut self, group: CatchDrop<G>, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> Result<(), CallError> {
         for pid in &pids {
             if !self.members.contains_key(pid) {
                 // A process that is dead already leaves when its DOWN is handled.
@@ -176,18 +184,18 @@ impl<G: Key> ProcessGroups<G> {
             self.groups.entry(group.clone()).or_default().insert(turn, *pid);
             yield_if_exhausted(cx.context()).await;
         }
-        self.tell(MembershipChange::Joined(group, pids), cx).await;
+        self.tell(change(MembershipChange::Joined, group, pids), cx).await;
         Ok(())
     }
 
     /// Returns the first membership of a process, in one group or in any.
-    fn first_joined(&self, pid: Pid, group: Option<&G>) -> Option<(G, Turn)> {
+    fn first_joined(&self, pid: Pid, group: Option<&CatchDrop<G>>) -> Option<(CatchDrop<G>, Turn)> {
         let (member, joined, turn) = self.joined.range((pid, group.cloned(), 0)..).next()?;
         let joined = joined.as_ref().filter(|joined| *member == pid && group.is_none_or(|group| group == *joined))?;
         Some((joined.clone(), *turn))
     }
 
-    fn take_out(&mut self, pid: Pid, group: &G, turn: Turn) {
+    fn take_out(&mut self, pid: Pid, group: &CatchDrop<G>, turn: Turn) {
         self.joined.remove(&(pid, Some(group.clone()), turn));
         if let Some(members) = self.groups.get_mut(group) {
             members.remove(&turn);
@@ -207,7 +215,7 @@ impl<G: Key> ProcessGroups<G> {
     }
 
     /// Removes one membership of each process. Returns `true` if there was any.
-    async fn leave(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> bool {
+    async fn leave(&mut self, group: CatchDrop<G>, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> bool {
         let mut left = Vec::new();
         for pid in pids {
             if let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
@@ -219,7 +227,7 @@ impl<G: Key> ProcessGroups<G> {
         }
         let any = !left.is_empty();
         if any {
-            self.tell(MembershipChange::Left(group, left), cx).await;
+            self.tell(change(MembershipChange::Left, group, left), cx).await;
         }
         any
     }
@@ -232,12 +240,12 @@ impl<G: Key> ProcessGroups<G> {
                 left.push(pid);
                 yield_if_exhausted(cx.context()).await;
             }
-            self.tell(MembershipChange::Left(group, left), cx).await;
+            self.tell(change(MembershipChange::Left, group, left), cx).await;
         }
         self.release_if_unused(pid, cx);
     }
 
-    async fn members(&mut self, group: &G, cx: ServerCx<'_, Self>) -> Vec<Pid> {
+    async fn members(&mut self, group: &CatchDrop<G>, cx: ServerCx<'_, Self>) -> Vec<Pid> {
         let (mut members, mut from) = (Vec::new(), 0);
         while let Some((turn, pid)) = self.groups.get(group).and_then(|members| members.range(from..).next()) {
             members.push(*pid);
@@ -250,20 +258,23 @@ impl<G: Key> ProcessGroups<G> {
     async fn watch(
         &mut self,
         who: Pid,
-        group: Option<G>,
-        tell: NotifyFn<G>,
+        group: Option<CatchDrop<G>>,
+        tell: CatchDrop<NotifyFn<G>>,
         cx: ServerCx<'_, Self>,
-    ) -> Result<(GroupMonitor, Members<G>), CallError> {
+    ) -> Result<Watched<G>, CallError> {
         let monitor = cx.monitor(who)?;
-        let mut snapshot = Vec::new();
+        let mut snapshot: CatchEach<Members<G>> = tell.catcher().catch_each(Vec::new());
         match &group {
-            Some(group) => snapshot.push((group.clone(), self.members(group, cx).await)),
+            Some(group) => {
+                let members = self.members(group, cx).await;
+                snapshot.push((G::clone(group), members));
+            }
             None => {
                 let mut next = self.groups.keys().next().cloned();
                 while let Some(group) = next {
                     let members = self.members(&group, cx).await;
                     next = self.groups.range(group.clone()..).nth(1).map(|(group, _)| group.clone());
-                    snapshot.push((group, members));
+                    snapshot.push((group.into_inner(), members));
                 }
             }
         }
@@ -277,7 +288,6 @@ impl<G: Key> ProcessGroups<G> {
         let Some(place) = self.watching.remove(&watching.0.to_raw()) else { return false };
         let Some(watcher) = self.watchers.remove(&place) else { return false };
         cx.demonitor(watcher.monitor, true);
-        let _ = cx.with(|cx| cx.catch_panic(|| drop(watcher)));
         true
     }
 }
@@ -307,7 +317,10 @@ impl<G: Key> Server for ProcessGroups<G> {
                 let members = self.members(&group, cx).await;
                 reply.send(members);
             }
-            Ask::Which(reply) => reply.send(self.groups.keys().cloned().collect()),
+            Ask::Which(reply) => {
+                let groups = self.groups.keys().map(|group| G::clone(group)).collect();
+                reply.send(cx.with(|cx| cx.drop_catcher()).catch_each(groups));
+            }
             Ask::Watch(who, group, tell, reply) => {
                 let watching = self.watch(who, group, tell, cx).await;
                 reply.send(watching);
@@ -331,6 +344,21 @@ impl<G: Key> Server for ProcessGroups<G> {
     }
 }
 
+/// Returns a change for the watchers, whose own copy of the group is dropped here.
+fn change<G: Key>(
+    of: impl FnOnce(G, Vec<Pid>) -> MembershipChange<G>,
+    group: CatchDrop<G>,
+    pids: Vec<Pid>,
+) -> CatchDrop<MembershipChange<G>> {
+    let catcher = group.catcher();
+    catcher.catch_drop(of(group.into_inner(), pids))
+}
+
+/// Returns the platform's way to catch the panics of destructors.
+fn catcher<M: Send + 'static>(cx: &Context<M>) -> DropCatcher {
+    cx.with(|cx| cx.drop_catcher())
+}
+
 /// A handle to a scope.
 pub type GroupsRef<G> = ServerRef<ProcessGroups<G>>;
 
@@ -342,7 +370,7 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         group: G,
         pids: impl IntoIterator<Item = Pid>,
     ) -> Result<(), CallError> {
-        let pids = pids.into_iter().collect();
+        let (group, pids) = (catcher(cx).catch_drop(group), pids.into_iter().collect());
         self.call(cx, |reply| Request(Ask::Join(group, pids, reply))).await?
     }
 
@@ -354,18 +382,19 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         group: G,
         pids: impl IntoIterator<Item = Pid>,
     ) -> Result<bool, CallError> {
-        let pids = pids.into_iter().collect();
+        let (group, pids) = (catcher(cx).catch_drop(group), pids.into_iter().collect());
         self.call(cx, |reply| Request(Ask::Leave(group, pids, reply))).await
     }
 
     /// Returns the members of a group, each as often as it has joined.
     pub async fn members<M: Send + 'static>(self, cx: &Context<M>, group: G) -> Result<Vec<Pid>, CallError> {
+        let group = catcher(cx).catch_drop(group);
         self.call(cx, |reply| Request(Ask::Members(group, reply))).await
     }
 
     /// Returns the groups that have members.
     pub async fn which_groups<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<G>, CallError> {
-        self.call(cx, |reply| Request(Ask::Which(reply))).await
+        Ok(self.call(cx, |reply| Request(Ask::Which(reply))).await?.into_inner())
     }
 
     /// Monitors the scope or one group: returns a snapshot of it. From then on each change arrives
@@ -380,12 +409,15 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         M: Send + 'static,
         F: Fn(MembershipChange<G>) -> M + Send + 'static,
     {
-        let who = cx.pid();
+        let (who, catcher) = (cx.pid(), catcher(cx));
+        let group = group.map(|group| catcher.catch_drop(group));
         let tell: NotifyFn<G> = Box::new(move |cx, change| {
             // A dead or full watcher gets nothing; a dead one is removed when its DOWN arrives.
             let _ = cx.send(who, into(change.clone()));
         });
-        self.call(cx, |reply| Request(Ask::Watch(who, group, tell, reply))).await?
+        let tell = catcher.catch_drop(tell);
+        let (monitor, members) = self.call(cx, |reply| Request(Ask::Watch(who, group, tell, reply))).await??;
+        Ok((monitor, members.into_inner()))
     }
 
     /// Ends a group monitor; a change whose message is on its way still arrives.

@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use atropos_kernel::{Context, Pid, Reason};
+use atropos_kernel::{CatchDrop, Context, DropCatcher, Pid, Reason};
 
 use crate::error::StartError;
 use crate::spec::{ChildId, ChildKind, Restart, Shutdown};
@@ -91,14 +91,22 @@ pub enum Report {
     },
 }
 
+type EmitFn = dyn Fn(&Report) + Send + Sync;
+
 /// A function that receives reports.
 #[derive(Clone)]
-pub struct ReportHook(Arc<dyn Fn(&Report) + Send + Sync>);
+pub struct ReportHook(CatchDrop<Arc<EmitFn>>);
 
 impl ReportHook {
     /// Creates a hook that calls `emit`.
     pub fn new(tell: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self(CatchDrop::new(Arc::new(tell)))
+    }
+
+    /// Sets how a panic of the function's destructor is caught, in this hook and in its later
+    /// clones.
+    pub(crate) fn catch_with(&mut self, catcher: DropCatcher) {
+        self.0.catch_with(catcher);
     }
 
     pub(crate) fn emit<M: Send + 'static>(hook: Option<&Self>, cx: &Context<M>, report: impl FnOnce() -> Report) {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::task::{Context as TaskContext, Poll, Waker};
 use core::time::Duration;
 
-use atropos_kernel::{CompletionOrder, CompletionTicket, Context, Cursor, Peek, Received};
+use atropos_kernel::{CatchDrop, CompletionOrder, CompletionTicket, Context, Cursor, Peek, Received};
 
 use super::{CallError, PendingCall};
 use crate::wait::{Deadline, poll_search};
@@ -46,9 +46,12 @@ pub struct RequestSet<L, T> {
 
 #[derive(Debug)]
 struct Request<L, T> {
-    label: L,
+    /// The panic of its destructor is caught, as that of an answer is: many may be dropped
+    /// together.
+    label: CatchDrop<L>,
     request: PendingCall<T>,
-    arrival: CompletionTicket,
+    /// It holds the waker of the task that polls, whose destructor may panic as well.
+    arrival: CatchDrop<CompletionTicket>,
     /// `true` if it was polled with the arrival's waker and has been pending since.
     waits: bool,
 }
@@ -82,11 +85,13 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         self.cursor = Cursor::new();
         // From now on its reply records its position on arrival, even if another task polls. No
         // task waits yet, so the waker is a no-op.
-        let arrival = self.row.ticket(Waker::noop());
+        let catcher = request.drop_catcher();
+        let arrival = catcher.catch_drop(self.row.ticket(Waker::noop()));
         let waits = request.leave(&arrival.waker());
         if !waits {
             arrival.comes();
         }
+        let label = catcher.catch_drop(label);
         self.pending.push(Request { label, request, arrival, waits });
     }
 
@@ -144,7 +149,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
             Some((index, result)) => {
                 let Request { label, request, .. } = self.pending.remove(index);
                 request.abandon(cx);
-                Some((Some(label), result))
+                Some((Some(label.into_inner()), result))
             }
             None if matches!(self.patience, Patience::Over) => None,
             None => {
@@ -168,7 +173,8 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         for request in &mut self.pending {
             if request.arrival.place().is_none() && !(request.waits && request.arrival.passes_on_to(task.waker())) {
                 // The polling task is another one than before: wake-ups go to it from now on.
-                let before = core::mem::replace(&mut request.arrival, self.row.ticket(task.waker()));
+                let arrival = request.arrival.catcher().catch_drop(self.row.ticket(task.waker()));
+                let before = core::mem::replace(&mut request.arrival, arrival);
                 request.waits = request.request.leave(&request.arrival.waker());
                 if !request.waits {
                     match before.place() {
@@ -190,7 +196,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
                 return Poll::Ready((at, result));
             }
             // It gets a new position when there is more.
-            *arrival = self.row.ticket(task.waker());
+            *arrival = arrival.catcher().catch_drop(self.row.ticket(task.waker()));
             let waker = arrival.waker();
             *waits = true;
             if let Poll::Ready(result) = request.poll_answer(cx, &mut TaskContext::from_waker(&waker)) {

@@ -26,8 +26,8 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
-    CatchDrop, Context, Cursor, MaybeReady, NoMemory, NoReply, Peek, Pid, ProcessInfo, QueryFuture, Reason, Received,
-    Reference, Reply, ReplyFuture, RequestError, RequestFuture, SendError, reply,
+    CatchDrop, Context, Cursor, DropCatcher, MaybeReady, NoMemory, NoReply, Peek, Pid, ProcessInfo, QueryFuture,
+    Reason, Received, Reference, Reply, ReplyFuture, RequestError, RequestFuture, SendError, reply,
 };
 
 pub use error::CallError;
@@ -183,6 +183,14 @@ impl<T: Send + 'static> PendingCall<T> {
     /// Returns the pid of the server.
     pub fn server(&self) -> Pid {
         self.to
+    }
+
+    /// Returns the platform's way to catch the panics of destructors, for what is kept with it.
+    fn drop_catcher(&mut self) -> DropCatcher {
+        match &mut self.waits {
+            WaitMode::Request(requested) => requested.drop_catcher(),
+            WaitMode::Monitored { answer, .. } => answer.as_ref().map_or(DropCatcher::new(None), CatchDrop::catcher),
+        }
     }
 
     /// Returns the server's monitor, if it has one.

@@ -6,10 +6,10 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Context, MaybeReady, Pid, QueryFuture, Reply};
+use atropos_kernel::{Context, DropCatcher, MaybeReady, Pid, QueryFuture, Reply};
 
 use crate::call::CallError;
-use crate::registry::{Ask, Key, Registry, RegistryError, Request, Value, Via};
+use crate::registry::{Ask, Found, Key, Registry, RegistryError, Request, Value, Via};
 use crate::server::{Server, ServerRef};
 use crate::wait::{Deadline, yield_if_exhausted};
 
@@ -44,6 +44,8 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         value: V,
     ) -> Result<(), RegistryError> {
         let pid = pid.into();
+        let catcher = catcher(cx);
+        let (key, value) = (catcher.catch_drop(key), catcher.catch_drop(value));
         if pid != cx.pid() && !dead_of(cx, core::iter::once(pid)).await.is_empty() {
             return Err(RegistryError::NoProc);
         }
@@ -65,27 +67,39 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         pid: impl Into<Pid>,
         key: K,
     ) -> Result<bool, CallError> {
-        let pid = pid.into();
+        let (pid, key) = (pid.into(), catcher(cx).catch_drop(key));
         self.put(cx, |reply| Ask::Unregister(key, pid, reply)).await
     }
 
     /// Returns the processes that have a key, oldest first, with their values; all are alive (R2).
     /// It does not wait for a busy process.
     pub async fn lookup<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
-        let mut found = self.find_all(cx, key).await?;
+        Ok(self.find_alive(cx, key).await?.into_inner())
+    }
+
+    /// Looks up a key as [`ServerRef::lookup`] does.
+    async fn find_alive<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Found<V>, CallError> {
+        let found = self.find_all(cx, key).await?;
         let dead = dead_of(cx, found.iter().map(|(pid, _)| *pid)).await;
-        found.retain(|(pid, _)| !dead.contains(pid));
-        Ok(found)
+        if dead.is_empty() {
+            return Ok(found);
+        }
+        let catcher = found.catcher();
+        let (gone, alive) = found.into_inner().into_iter().partition(|(pid, _)| dead.contains(pid));
+        // Dropped here, by the library, so no panic of theirs hits the caller.
+        drop::<Found<V>>(catcher.catch_each(gone));
+        Ok(catcher.catch_each(alive))
     }
 
     /// Looks up a key as [`ServerRef::lookup`] does, without the caller's own queries.
-    async fn find_all<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
+    async fn find_all<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Found<V>, CallError> {
+        let key = catcher(cx).catch_drop(key);
         self.put(cx, |reply| Ask::Lookup(key, reply)).await
     }
 
     /// Returns the process that has a key.
     pub async fn whereis<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Option<Pid>, CallError> {
-        Ok(self.lookup(cx, key).await?.first().map(|(pid, _)| *pid))
+        Ok(self.find_alive(cx, key).await?.first().map(|(pid, _)| *pid))
     }
 
     /// Returns the keys of a process, oldest first, each as often as it is registered.
@@ -93,7 +107,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let pid = pid.into();
         let keys = self.put(cx, |reply| Ask::Keys(pid, reply)).await?;
         let dead = !keys.is_empty() && !dead_of(cx, core::iter::once(pid)).await.is_empty();
-        Ok(if dead { Vec::new() } else { keys })
+        Ok(if dead { Vec::new() } else { keys.into_inner() })
     }
 
     /// Returns the number of entries.
@@ -106,7 +120,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let mut all = self.put(cx, Ask::All).await?;
         let dead = dead_of(cx, all.iter().map(|(_, pid, _)| *pid)).await;
         all.retain(|(_, pid, _)| !dead.contains(pid));
-        Ok(all)
+        Ok(all.into_iter().map(|(key, pid, value)| (key.into_inner(), pid, value.into_inner())).collect())
     }
 
     /// Sends a message to each process that has a key; returns the number of messages sent.
@@ -115,10 +129,15 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         M: Send + 'static,
         N: Clone + Send + 'static,
     {
+        // The template of the messages is dropped here, as are those that are refused.
+        let message = catcher(cx).catch_drop(message);
         // No queries are needed: a message to a dead process just fails.
         let mut sent = 0;
-        for (pid, _) in self.find_all(cx, key).await? {
-            sent += usize::from(cx.send(pid, message.clone()).is_ok());
+        for (pid, _) in self.find_all(cx, key).await?.iter() {
+            match cx.send(*pid, N::clone(&message)) {
+                Ok(()) => sent += 1,
+                Err(refused) => cx.with(|cx| cx.drop_caught(refused)),
+            }
             yield_if_exhausted(cx).await;
         }
         Ok(sent)
@@ -128,6 +147,11 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
     pub const fn via<S: Server>(self, key: K) -> Via<K, V, S> {
         Via { registry: self, key, serves: core::marker::PhantomData }
     }
+}
+
+/// Returns the platform's way to catch the panics of destructors.
+fn catcher<M: Send + 'static>(cx: &Context<M>) -> DropCatcher {
+    cx.with(|cx| cx.drop_catcher())
 }
 
 /// Returns those of `pids` that are dead to the caller, queried behind all its earlier signals to

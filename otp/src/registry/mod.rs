@@ -34,7 +34,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
-use atropos_kernel::{CatchDrop, Down, Exit, Pid, Reference, Reply};
+use atropos_kernel::{CatchDrop, CatchEach, Down, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
 use crate::server::{InitError, Next, Server, ServerCx};
@@ -87,10 +87,10 @@ pub struct Registry<K, V> {
     /// `true` if members are linked (R3).
     links: bool,
     /// The entries by key, in the order of their registration.
-    entries: BTreeMap<(K, Turn), (Pid, CatchDrop<V>)>,
+    entries: BTreeMap<(CatchDrop<K>, Turn), (Pid, CatchDrop<V>)>,
     /// The same entries by process. The key is always `Some`: a tuple with `None` sorts before all
     /// entries of its process.
-    held: BTreeSet<(Pid, Option<K>, Turn)>,
+    held: BTreeSet<(Pid, Option<CatchDrop<K>>, Turn)>,
     members: BTreeMap<Pid, Tie>,
     next: Turn,
 }
@@ -138,13 +138,20 @@ pub(crate) fn not_a_parents<S: Server>(exit: Exit, cx: ServerCx<'_, S>) -> Next<
 /// The message type of a registry.
 pub struct Request<K, V>(Ask<K, V>);
 
+/// Entries for an answer. The panic of each value's destructor is caught, wherever the answer is
+/// dropped.
+type Found<V> = CatchEach<Vec<(Pid, V)>>;
+
+/// All entries, with keys and values that are dropped as those of [`Found`] are.
+type Entries<K, V> = Vec<(CatchDrop<K>, Pid, CatchDrop<V>)>;
+
 enum Ask<K, V> {
-    Register(K, Pid, V, Reply<Result<(), RegistryError>>),
-    Unregister(K, Pid, Reply<bool>),
-    Lookup(K, Reply<Vec<(Pid, V)>>),
-    Keys(Pid, Reply<Vec<K>>),
+    Register(CatchDrop<K>, Pid, CatchDrop<V>, Reply<Result<(), RegistryError>>),
+    Unregister(CatchDrop<K>, Pid, Reply<bool>),
+    Lookup(CatchDrop<K>, Reply<Found<V>>),
+    Keys(Pid, Reply<CatchEach<Vec<K>>>),
     Count(Reply<usize>),
-    All(Reply<Vec<(K, Pid, V)>>),
+    All(Reply<Entries<K, V>>),
 }
 
 impl<K, V> fmt::Debug for Registry<K, V> {
@@ -184,21 +191,19 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Returns the first registration of a process, under one key or under any.
-    fn first_held(&self, pid: Pid, key: Option<&K>) -> Option<(K, Turn)> {
+    fn first_held(&self, pid: Pid, key: Option<&CatchDrop<K>>) -> Option<(CatchDrop<K>, Turn)> {
         let from = (pid, key.cloned(), 0);
         let (owner, held, turn) = self.held.range(from..).next()?;
         let held = held.as_ref().filter(|held| *owner == pid && key.is_none_or(|key| key == *held))?;
         Some((held.clone(), *turn))
     }
 
-    /// Removes one registration. The value is a user value: a panic of its destructor does not hit
-    /// the registry.
-    fn take_out(&mut self, pid: Pid, key: K, turn: Turn, cx: ServerCx<'_, Self>) {
+    /// Removes one registration.
+    fn take_out(&mut self, pid: Pid, key: CatchDrop<K>, turn: Turn) {
         let place = (pid, Some(key), turn);
         self.held.remove(&place);
         if let (_, Some(key), _) = place {
-            let entry = self.entries.remove(&(key, turn));
-            let _ = cx.with(|cx| cx.catch_panic(|| drop(entry)));
+            self.entries.remove(&(key, turn));
         }
     }
 
@@ -207,19 +212,19 @@ impl<K: Key, V: Value> Registry<K, V> {
         let Some(tie) = self.members.remove(&pid) else { return };
         tie.undo(pid, cx);
         while let Some((key, turn)) = self.first_held(pid, None) {
-            self.take_out(pid, key, turn, cx);
+            self.take_out(pid, key, turn);
             yield_if_exhausted(cx.context()).await;
         }
     }
 
     /// Returns the first entry of a key from this registration on.
-    fn entry(&self, key: &K, from: Turn) -> Option<(Turn, Pid)> {
+    fn entry(&self, key: &CatchDrop<K>, from: Turn) -> Option<(Turn, Pid)> {
         let ((found, turn), (pid, _)) = self.entries.range((key.clone(), from)..).next()?;
         (found == key).then_some((*turn, *pid))
     }
 
     /// Removes the dead processes that have a key.
-    async fn forget_dead(&mut self, key: &K, cx: ServerCx<'_, Self>) {
+    async fn forget_dead(&mut self, key: &CatchDrop<K>, cx: ServerCx<'_, Self>) {
         let mut from = 0;
         while let Some((turn, pid)) = self.entry(key, from) {
             from = turn + 1;
@@ -232,7 +237,7 @@ impl<K: Key, V: Value> Registry<K, V> {
 
     async fn register(
         &mut self,
-        key: K,
+        key: CatchDrop<K>,
         pid: Pid,
         value: CatchDrop<V>,
         cx: ServerCx<'_, Self>,
@@ -256,10 +261,10 @@ impl<K: Key, V: Value> Registry<K, V> {
         Ok(())
     }
 
-    async fn unregister(&mut self, key: &K, pid: Pid, cx: ServerCx<'_, Self>) -> bool {
+    async fn unregister(&mut self, key: &CatchDrop<K>, pid: Pid, cx: ServerCx<'_, Self>) -> bool {
         let mut any = false;
         while let Some((key, turn)) = self.first_held(pid, Some(key)) {
-            self.take_out(pid, key, turn, cx);
+            self.take_out(pid, key, turn);
             any = true;
             yield_if_exhausted(cx.context()).await;
         }
@@ -269,9 +274,9 @@ impl<K: Key, V: Value> Registry<K, V> {
         any
     }
 
-    async fn lookup(&mut self, key: &K, cx: ServerCx<'_, Self>) -> Vec<(Pid, V)> {
+    async fn lookup(&mut self, key: &CatchDrop<K>, cx: ServerCx<'_, Self>) -> Found<V> {
         self.forget_dead(key, cx).await;
-        let (mut found, mut from) = (Vec::new(), 0);
+        let (mut found, mut from) = (key.catcher().catch_each(Vec::new()), 0);
         while let Some((turn, _)) = self.entry(key, from) {
             from = turn + 1;
             let entry = self.entries.get(&(key.clone(), turn));
@@ -282,27 +287,28 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Returns the keys of a process, oldest first.
-    async fn keys(&mut self, pid: Pid, cx: ServerCx<'_, Self>) -> Vec<K> {
+    async fn keys(&mut self, pid: Pid, cx: ServerCx<'_, Self>) -> CatchEach<Vec<K>> {
         if cx.is_gone(pid) {
             self.forget(pid, cx).await;
         }
-        let mut keys = Vec::new();
+        let catcher = cx.with(|cx| cx.drop_catcher());
+        let mut keys = catcher.catch_each(Vec::new());
         for (owner, key, turn) in self.held.range((pid, None, 0)..) {
             if *owner != pid {
                 break;
             }
-            keys.extend(key.clone().map(|key| (*turn, key)));
+            keys.extend(key.as_deref().map(|key| (*turn, key.clone())));
             yield_if_exhausted(cx.context()).await;
         }
         keys.sort_unstable_by_key(|(turn, _)| *turn);
-        keys.into_iter().map(|(_, key)| key).collect()
+        catcher.catch_each(keys.into_inner().into_iter().map(|(_, key)| key).collect())
     }
 
-    async fn all(&self, cx: ServerCx<'_, Self>) -> Vec<(K, Pid, V)> {
+    async fn all(&self, cx: ServerCx<'_, Self>) -> Entries<K, V> {
         let mut all = Vec::new();
         for ((key, _), (pid, value)) in &self.entries {
             if !cx.is_gone(*pid) {
-                all.push((key.clone(), *pid, V::clone(value)));
+                all.push((key.clone(), *pid, value.clone()));
             }
             yield_if_exhausted(cx.context()).await;
         }
@@ -324,9 +330,6 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
-                // Held first, so that a value that is not registered is dropped inside
-                // `catch_panic`.
-                let value = cx.with(|cx| cx.catch_drop(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
             }
@@ -336,7 +339,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             }
             Ask::Lookup(key, reply) => {
                 let found = self.lookup(&key, cx).await;
-                answer(cx, reply, found);
+                reply.send(found);
             }
             Ask::Keys(pid, reply) => {
                 let keys = self.keys(pid, cx).await;
@@ -345,7 +348,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             Ask::Count(reply) => reply.send(self.entries.len()),
             Ask::All(reply) => {
                 let all = self.all(cx).await;
-                answer(cx, reply, all);
+                reply.send(all);
             }
         }
         Next::Wait
@@ -362,13 +365,5 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
 
     async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         not_a_parents(exit, cx)
-    }
-}
-
-/// Sends a reply. If the caller no longer waits the values are dropped, and a panic of their
-/// destructors does not hit the registry.
-fn answer<K: Key, V: Value, T: Send + 'static>(cx: ServerCx<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
-    if let Err(late) = reply.try_send(found) {
-        late.into_iter().for_each(|one| cx.with(|cx| cx.drop_caught(one)));
     }
 }

@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Overflow, Priority, SpawnOptions};
+use atropos_kernel::{CatchDrop, Context, DropCatcher, Host, Overflow, Priority, SpawnOptions};
 
-use super::restart_in_place::{MailboxPolicy, RestartInPlace};
+use super::restart_in_place::{MailboxPolicy, MakeFn, RestartInPlace};
 use super::serve::Startup;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::ReportHook;
@@ -18,7 +18,7 @@ use crate::wait::yield_if_exhausted;
 /// ([`Start::start_link`], [`Start::start`]), by the host ([`Start::start_from_host`]), or by a
 /// supervisor ([`crate::ChildStarter::server`]).
 pub struct Start<'n, S: Server> {
-    state: S,
+    state: CatchDrop<S>,
     restart_in_place: Option<RestartInPlace<S>>,
     options: SpawnOptions<'static>,
     name: Option<&'n str>,
@@ -41,7 +41,8 @@ impl<S: Server> fmt::Debug for Start<'_, S> {
 impl<'n, S: Server> Start<'n, S> {
     /// Creates a builder for this server value, with default options.
     pub fn new(state: S) -> Self {
-        Self { state, restart_in_place: None, options: SpawnOptions::new(), name: None, init_timeout: None, hook: None }
+        let (state, options) = (CatchDrop::new(state), SpawnOptions::new());
+        Self { state, restart_in_place: None, options, name: None, init_timeout: None, hook: None }
     }
 
     /// Registers the server under a name, before its `init` runs.
@@ -103,8 +104,8 @@ impl<'n, S: Server> Start<'n, S> {
         mail: MailboxPolicy<S::Message>,
         intensity: Intensity,
     ) -> Self {
-        self.restart_in_place =
-            Some(RestartInPlace { make: Box::new(make), mail, intensity, history: History::default() });
+        let (make, history) = (CatchDrop::<MakeFn<S>>::new(Box::new(make)), History::default());
+        self.restart_in_place = Some(RestartInPlace { make, mail, intensity, history });
         self
     }
 
@@ -120,6 +121,16 @@ impl<'n, S: Server> Start<'n, S> {
             self.hook = hook.cloned();
         }
         self
+    }
+
+    /// Sets how the panics of the user values' destructors are caught, before a process gets them
+    /// or they are refused.
+    #[inline]
+    fn catch_with(&mut self, catcher: DropCatcher) {
+        self.state.catch_with(catcher);
+        self.state.catch_drops(catcher);
+        self.restart_in_place.iter_mut().for_each(|restart_in_place| restart_in_place.make.catch_with(catcher));
+        self.hook.iter_mut().for_each(|hook| hook.catch_with(catcher));
     }
 
     /// Returns the time limit of its start.
@@ -145,8 +156,9 @@ impl<'n, S: Server> Start<'n, S> {
         let init_timeout = self.init_timeout;
         // The future borrows nothing from the caller except the context.
         let name = self.name.map(Box::<str>::from);
-        let start = Start { name: None, ..self };
+        let mut start = Start { name: None, ..self };
         async move {
+            start.catch_with(cx.with(|cx| cx.drop_catcher()));
             // W1: a name that is taken is an error at once.
             yield_if_exhausted(cx).await;
             let launched = Start { name: name.as_deref(), ..start }.launch(cx, Tie::Free)?;
@@ -195,7 +207,8 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// Spawns the process, monitored, and linked if the options say so.
-    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<PendingInit, StartError> {
+    pub(crate) fn launch<M: Send + 'static>(mut self, cx: &Context<M>, tie: Tie) -> Result<PendingInit, StartError> {
+        self.catch_with(cx.with(|cx| cx.drop_catcher()));
         let Self { state, restart_in_place, options, name, hook, .. } = self;
         let startup = Startup { state, restart_in_place, hook };
         let body = move |cx: Context<Envelope<S>>, ready: InitSender| serve(cx, ready, startup);
@@ -219,7 +232,8 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts the server from the host. The second value resolves when the server is up; a host
     /// thread can block on it or ignore it.
-    pub fn start_from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, StartFuture), StartError> {
+    pub fn start_from_host(mut self, host: &Host<'_>) -> Result<(ServerRef<S>, StartFuture), StartError> {
+        self.catch_with(host.drop_catcher());
         let Self { state, restart_in_place, options, name, hook, .. } = self;
         let options = match name {
             Some(name) => options.name(name),

@@ -68,7 +68,7 @@ use core::future::Future;
 use core::ops::Deref;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, TimerError};
+use atropos_kernel::{Context, Down, DropCatcher, Exit, Pid, Reason, Reference, TimerError};
 
 pub use builder::Start;
 pub use handle::{ServerName, ServerRef};
@@ -153,6 +153,14 @@ pub trait Server: Sized + Send + 'static {
     fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = (reason, cx);
         async {}
+    }
+
+    /// Passes the platform's catch to the foreign values that the server was built with
+    /// ([`CatchDrop::catch_with`](atropos_kernel::CatchDrop::catch_with)). It is called before the
+    /// server's process is started, and for each state of a restart in place. The state itself is
+    /// one such value already; a server that holds several needs this.
+    fn catch_drops(&mut self, catcher: DropCatcher) {
+        let _ = catcher;
     }
 
     /// Returns a builder that starts the server.

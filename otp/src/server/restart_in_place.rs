@@ -14,6 +14,8 @@
 
 use alloc::boxed::Box;
 
+use atropos_kernel::CatchDrop;
+
 use super::Server;
 use crate::restart_intensity::{History, Intensity};
 
@@ -38,9 +40,13 @@ impl<M> Clone for MailboxPolicy<M> {
 
 impl<M> Copy for MailboxPolicy<M> {}
 
+/// A function that makes the next state.
+pub(super) type MakeFn<S> = Box<dyn FnMut() -> S + Send>;
+
 /// The parts of a restart in place.
 pub(super) struct RestartInPlace<S: Server> {
-    pub(super) make: Box<dyn FnMut() -> S + Send>,
+    /// The catch of the platform is set when the server's process is started.
+    pub(super) make: CatchDrop<MakeFn<S>>,
     pub(super) mail: MailboxPolicy<S::Message>,
     pub(super) intensity: Intensity,
     pub(super) history: History,

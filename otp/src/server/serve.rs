@@ -24,9 +24,10 @@ use crate::report::{Report, ReportHook};
 use crate::start::InitSender;
 use crate::wait::{Deadline, TimeoutFired, first, poll_search, yield_if_exhausted};
 
-/// The parts with which a server's process starts.
+/// The parts with which a server's process starts. The panic of each part's destructor is caught,
+/// also if the process is refused or dies before its first slice.
 pub(crate) struct Startup<S: Server> {
-    pub(super) state: S,
+    pub(super) state: CatchDrop<S>,
     pub(super) restart_in_place: Option<RestartInPlace<S>>,
     pub(super) hook: Option<ReportHook>,
 }
@@ -37,7 +38,7 @@ struct ServerLoop<S: Server> {
     statistics: Statistics,
     tracer: Option<CatchDrop<Tracer<S>>>,
     hook: Option<ReportHook>,
-    restart_in_place: Option<CatchDrop<RestartInPlace<S>>>,
+    restart_in_place: Option<RestartInPlace<S>>,
     /// A copy of the message that is being handled: the poison message, if the state crashes on it.
     handled: Option<CatchDrop<S::Message>>,
     /// The message on which the last state crashed, which this state handles again.
@@ -53,7 +54,6 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: InitSender
     let parent = ready.parent();
     let container = cx.panic_catcher();
     let urgent = Cursor::new();
-    let restart_in_place = restart_in_place.map(|restart_in_place| cx.with(|cx| cx.catch_drop(restart_in_place)));
     let mut server = ServerLoop {
         cx,
         parent,
@@ -66,7 +66,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: InitSender
         urgent,
     };
     // Declared after the loop's own part, so that it is dropped first.
-    let mut state = server.cx.with(|cx| cx.catch_drop(state));
+    let mut state = state;
     let serving = server.serving();
     let begun = catch_unwind(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
@@ -141,12 +141,14 @@ impl<S: Server> ServerLoop<S> {
     /// Returns the next state after a crash, initialized; `None` if the server must exit.
     async fn restart_in_place(&mut self) -> Option<(CatchDrop<S>, Next<S::Message>)> {
         let now = self.cx.with(|cx| cx.now());
-        let restart_in_place = &mut **self.restart_in_place.as_mut()?;
+        let restart_in_place = self.restart_in_place.as_mut()?;
         if !restart_in_place.history.add(now, restart_in_place.intensity) {
             return None;
         }
         let state = self.cx.with(|cx| cx.catch_panic(|| (restart_in_place.make)())).ok()?;
-        let mut state = self.cx.with(|cx| cx.catch_drop(state));
+        let catcher = self.cx.with(|cx| cx.drop_catcher());
+        let mut state = catcher.catch_drop(state);
+        state.catch_drops(catcher);
         let drops = matches!(restart_in_place.mail, MailboxPolicy::Drop);
         if drops {
             self.drop_mail().await;

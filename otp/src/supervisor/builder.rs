@@ -132,10 +132,11 @@ impl Supervisor {
     }
 
     async fn start_as<M: Send + 'static>(
-        self,
+        mut self,
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
     ) -> Result<SupervisorRef, StartError> {
+        self.config.catch_with(cx.with(|cx| cx.drop_catcher()));
         // W1: what is refused is an error at once.
         yield_if_exhausted(cx).await;
         let launched = self.launch(cx, ties, Tie::FreeSupervisor)?;
@@ -147,11 +148,12 @@ impl Supervisor {
 
     /// Spawns the process, attached to the caller as the options say, and monitored.
     pub(crate) fn launch<M: Send + 'static>(
-        self,
+        mut self,
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
         tie: Tie,
     ) -> Result<PendingInit, StartError> {
+        self.config.catch_with(cx.with(|cx| cx.drop_catcher()));
         self.config.check()?;
         let Self { config, name } = self;
         let options = options(ties, name.as_deref());
@@ -160,7 +162,8 @@ impl Supervisor {
     }
 
     /// Starts the supervisor from the host. The second value resolves when the supervisor is up.
-    pub fn start_from_host(self, host: &Host<'_>) -> Result<(SupervisorRef, StartFuture), StartError> {
+    pub fn start_from_host(mut self, host: &Host<'_>) -> Result<(SupervisorRef, StartFuture), StartError> {
+        self.config.catch_with(host.drop_catcher());
         self.config.check()?;
         let Self { config, name } = self;
         let (ready, ack) = ready(None)?;

@@ -9,7 +9,7 @@ use core::future::Future;
 use core::time::Duration;
 
 use atropos_kernel::task::IntoReason;
-use atropos_kernel::{Context, Pid};
+use atropos_kernel::{CatchDrop, Context, Pid};
 
 use super::starter::ChildStarter;
 use crate::error::{SpecError, StartError};
@@ -69,7 +69,9 @@ impl ChildProps {
 pub struct ChildSpec {
     pub(crate) id: ChildId,
     pub(crate) traits: ChildProps,
-    pub(crate) factory: StartFn,
+    /// The start function. The catch of the platform is set when the specification is passed to a
+    /// supervisor's process.
+    pub(crate) factory: CatchDrop<StartFn>,
 }
 
 impl fmt::Debug for ChildSpec {
@@ -84,7 +86,7 @@ impl ChildSpec {
     where
         F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
     {
-        Self { id: id.into(), traits: ChildProps::default(), factory: Box::new(start) }
+        Self { id: id.into(), traits: ChildProps::default(), factory: CatchDrop::new(Box::new(start)) }
     }
 
     /// Specifies a supervisor; `start` is called for each start.
@@ -150,7 +152,8 @@ type MakeFn = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChi
 /// The template of a dynamic supervisor's children.
 pub(super) struct Template {
     pub(super) traits: ChildProps,
-    make: Arc<MakeFn>,
+    /// Set to the catch of the platform as the start function of a child is.
+    pub(super) make: CatchDrop<Arc<MakeFn>>,
     accepts: fn(&ChildArgs) -> bool,
 }
 
@@ -167,7 +170,7 @@ impl Template {
             None => unreachable!("the type was checked when the child was added"),
         };
         let traits = ChildProps { restart: Restart::Temporary, ..ChildProps::default() };
-        Self { traits, make: Arc::new(make), accepts: |arguments| arguments.is::<A>() }
+        Self { traits, make: CatchDrop::new(Arc::new(make)), accepts: |arguments| arguments.is::<A>() }
     }
 
     /// Returns a start function for one child, or the arguments back if they are not of the
@@ -176,7 +179,9 @@ impl Template {
         if !(self.accepts)(&arguments) {
             return Err(arguments);
         }
-        let make = self.make.clone();
+        // Not wrapped: the supervisor drops its children before the template, so this is never the
+        // last reference.
+        let make = Arc::clone(&self.make);
         Ok(Box::new(move |starter| make(starter, &mut arguments)))
     }
 }

@@ -3,6 +3,8 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use atropos_kernel::DropCatcher;
+
 use super::backoff::Backoff;
 use super::child_spec::{ChildSpec, Template};
 use crate::error::SpecError;
@@ -36,6 +38,14 @@ impl SupervisorConfig {
             backoff: None,
             carried: RestartHistory::default(),
         }
+    }
+
+    /// Sets how the panics of the user values' destructors are caught, before a process gets them
+    /// or they are refused.
+    pub(super) fn catch_with(&mut self, catcher: DropCatcher) {
+        self.children.iter_mut().for_each(|child| child.factory.catch_with(catcher));
+        self.template.iter_mut().for_each(|template| template.make.catch_with(catcher));
+        self.hook.iter_mut().for_each(|hook| hook.catch_with(catcher));
     }
 
     /// Checks the child specifications.

@@ -111,8 +111,9 @@ impl SupervisorRef {
     pub async fn start_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
-        child: ChildSpec,
+        mut child: ChildSpec,
     ) -> Result<Option<Pid>, StartChildError> {
+        child.factory.catch_with(cx.with(|cx| cx.drop_catcher()));
         let child = Box::new(child);
         self.ask_to_add(cx, |reply| Request::StartChild(child, reply)).await
     }

@@ -47,12 +47,8 @@ impl SupervisorState {
     }
 
     async fn add(&mut self, spec: ChildSpec) -> Result<Option<Pid>, StartChildError> {
-        if let Err(error) = self.accepts(&spec) {
-            self.discard(spec);
-            return Err(error);
-        }
-        let factory = self.cx.with(|cx| cx.catch_drop(spec.factory));
-        self.add_child(Child::new(Some(spec.id), spec.traits, factory)).await
+        self.accepts(&spec)?;
+        self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
     }
 
     fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {

@@ -51,8 +51,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: InitSender, config: S
     let random = now ^ cx.pid().to_raw().rotate_left(32);
     let mut children = Children::new();
     for spec in specs {
-        let factory = cx.with(|cx| cx.catch_drop(spec.factory));
-        children.add(Child::new(Some(spec.id), spec.traits, factory));
+        children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
     }
     let mut running = SupervisorState {
         cx,

@@ -31,6 +31,7 @@ pub(super) struct SupervisorState {
     pub(super) intensity: Intensity,
     pub(super) auto: AutoShutdown,
     pub(super) history: History,
+    /// Declared before the template, so that it is dropped first (`Template::factory`).
     pub(super) children: Children,
     pub(super) template: Option<Template>,
     pub(super) backoff: Option<Backoff>,
