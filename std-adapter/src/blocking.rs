@@ -13,7 +13,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::panics::catch_panic;
+use atropos_kernel::CatchDrop;
+
+use crate::panics::{DROPS, catch_panic};
 use crate::platform::poll_proceed;
 use crate::role::Role;
 
@@ -164,7 +166,8 @@ fn work(pool: &Inner) {
 
 enum Slot<T> {
     Waits(Option<Waker>),
-    Done(Result<T, BlockingError>),
+    /// The result. The job or the handle drops it, and a panic of its destructor hits neither.
+    Done(Result<CatchDrop<T>, BlockingError>),
     Taken,
 }
 
@@ -182,10 +185,12 @@ impl<T> fmt::Debug for BlockingHandle<T> {
 struct JoinFuture<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> JoinFuture<T> {
-    fn bring(&self, result: Result<T, BlockingError>) {
+    fn bring(&self, result: Result<CatchDrop<T>, BlockingError>) {
         let before = std::mem::replace(&mut *lock(&self.0), Slot::Done(result));
         if let Slot::Waits(Some(waker)) = before {
-            waker.wake();
+            // User code, and it may be called while a job that has not run is dropped: the work,
+            // which is dropped next, may panic too.
+            let _ = catch_panic(|| waker.wake());
         }
     }
 }
@@ -206,7 +211,7 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     let bring = JoinFuture(slot.clone());
     // A job that is not accepted is dropped, which completes the result with an error.
     pool.run(Box::new(move || {
-        bring.bring(catch_panic(work).map_err(BlockingError::Panicked));
+        bring.bring(catch_panic(work).map(|value| DROPS.catch_drop(value)).map_err(BlockingError::Panicked));
     }));
     BlockingHandle(slot)
 }
@@ -220,7 +225,7 @@ impl<T> Future for BlockingHandle<T> {
         let waker = task.waker().clone();
         let mut slot = lock(&self.0);
         match std::mem::replace(&mut *slot, Slot::Taken) {
-            Slot::Done(result) => Poll::Ready(result),
+            Slot::Done(result) => Poll::Ready(result.map(CatchDrop::into_inner)),
             Slot::Waits(before) => {
                 *slot = Slot::Waits(Some(waker));
                 drop(slot);

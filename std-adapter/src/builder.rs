@@ -14,7 +14,8 @@ use crate::dump::{SignalDump, StallHook};
 use crate::fork::Born;
 use crate::handle::{Handle, Inner};
 use crate::lease::{self, Lease};
-use crate::platform::ThreadPlatform;
+use crate::panics::DROPS;
+use crate::platform::{PanicHook, ThreadPlatform};
 use crate::roots::Roots;
 use crate::runtime::Runtime;
 use crate::shutdown::{Ending, Observers};
@@ -32,7 +33,8 @@ pub struct Builder {
     spin: Duration,
     stack_size: usize,
     blocking_threads: usize,
-    on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    // Each hook is wrapped: the runtime drops them one after the other at its end.
+    on_unhandled_panic: PanicHook,
     callback_panic: CallbackReport,
     callback_stack_size: Option<usize>,
     long_slice: Option<(Duration, Report)>,
@@ -91,11 +93,12 @@ impl Builder {
             spin: Duration::from_micros(50),
             stack_size: STACK,
             blocking_threads: 64,
-            on_unhandled_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
-            callback_panic: Box::new(|panic| match panic.pid {
+            on_unhandled_panic: DROPS
+                .catch_drop(Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}"))),
+            callback_panic: DROPS.catch_drop(Box::new(|panic| match panic.pid {
                 Some(pid) => eprintln!("atropos: the callback for the exit of {pid} panicked: {}", panic.text),
                 None => eprintln!("atropos: a callback panicked: {}", panic.text),
-            }),
+            })),
             callback_stack_size: None,
             long_slice: None,
             stalled_shutdown: None,
@@ -153,14 +156,14 @@ impl Builder {
 
     /// Sets the hook for a destructor's panic that cannot be reported to any process or caller.
     pub fn on_unhandled_panic(mut self, report: impl Fn(&Reason) + Send + Sync + 'static) -> Self {
-        self.on_unhandled_panic = Box::new(report);
+        self.on_unhandled_panic = DROPS.catch_drop(Box::new(report));
         self
     }
 
     /// Sets the hook for the panic of a callback ([`crate::Handle::on_exit`]). The other callbacks
     /// run regardless.
     pub fn on_callback_panic(mut self, report: impl Fn(&CallbackPanic) + Send + Sync + 'static) -> Self {
-        self.callback_panic = Box::new(report);
+        self.callback_panic = DROPS.catch_drop(Box::new(report));
         self
     }
 
@@ -173,7 +176,7 @@ impl Builder {
 
     /// Sets the hook for a body that has occupied its core for longer than `threshold`.
     pub fn on_long_slice(mut self, threshold: Duration, report: impl Fn(LongSlice) + Send + Sync + 'static) -> Self {
-        self.long_slice = Some((threshold, Box::new(report)));
+        self.long_slice = Some((threshold, DROPS.catch_drop(Box::new(report))));
         self
     }
 
@@ -201,7 +204,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_stalled_shutdown(mut self, report: impl Fn(&Dump) + Send + Sync + 'static) -> Self {
-        self.stalled_shutdown = Some(Box::new(report));
+        self.stalled_shutdown = Some(DROPS.catch_drop(Box::new(report)));
         self
     }
 

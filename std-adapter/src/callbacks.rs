@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{ExitQueue, FiredWatch, Pid};
+use atropos_kernel::{CatchDrop, ExitQueue, FiredWatch, Pid};
 
 use crate::panics::catch_panic;
 
@@ -33,7 +33,7 @@ pub struct CallbackPanic {
 }
 
 /// The hook that receives a callback's panic.
-pub(crate) type Report = Box<dyn Fn(&CallbackPanic) + Send + Sync>;
+pub(crate) type Report = CatchDrop<Box<dyn Fn(&CallbackPanic) + Send + Sync>>;
 
 /// The callback thread of a runtime, and its queue.
 pub(crate) struct Callbacks {

@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
-use atropos_kernel::{Pid, Reason};
+use atropos_kernel::{CatchDrop, Pid, Reason};
 
-use crate::panics::catch_panic;
+use crate::panics::{DROPS, catch_panic};
 
 /// An exit in a ring.
 pub(crate) struct ExitRecord {
@@ -47,7 +47,7 @@ pub(crate) struct Ring {
     missed: AtomicU64,
     closed: AtomicBool,
     waits: AtomicBool,
-    waker: Mutex<Option<Waker>>,
+    waker: Mutex<Option<CatchDrop<Waker>>>,
 }
 
 // SAFETY: the sequence number gives a slot to one thread at a time (see "The ring"), and the slot's
@@ -152,14 +152,14 @@ impl Ring {
         let waker = self.waker.try_lock().ok().and_then(|mut waker| waker.take());
         if let Some(waker) = waker {
             // The waker is user code: its panic must not reach the core.
-            let _ = catch_panic(|| waker.wake());
+            let _ = catch_panic(|| waker.into_inner().wake());
         }
     }
 
     /// Stores a waker; the consumer checks the ring once more afterwards.
     pub(crate) fn leave(&self, waker: &Waker) {
         // The waker is user code: it is neither cloned nor dropped under the lock.
-        let waker = waker.clone();
+        let waker = DROPS.catch_drop(waker.clone());
         let before = self.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(before);
         self.waits.store(true, Ordering::Relaxed);
@@ -210,6 +210,29 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    /// Checks that a ring catches the panic of its waker's destructor: the last holder of a ring
+    /// may be a core.
+    #[test]
+    fn n05_ring_outlives_the_panic_of_a_waker() {
+        struct Bomb;
+        impl std::task::Wake for Bomb {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("bomb");
+            }
+        }
+        let ring = Ring::new(2);
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Bomb));
+            // The second call drops the waker of the first.
+            ring.leave(&waker);
+            drop(waker);
+        }
+        drop(ring);
+    }
 
     /// Checks that a ring drops its content, for every fill: nothing, some, all, or more than it
     /// has slots.

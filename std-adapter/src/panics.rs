@@ -5,7 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use atropos_kernel::{Reason, ReasonKind};
+use atropos_kernel::{DropCatcher, Reason, ReasonKind};
 
 /// Runs user code; the error is the text of its panic. This crate does not access the code's
 /// captured state after a panic, so no code sees it half changed.
@@ -20,6 +20,9 @@ pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, String> {
         text
     })
 }
+
+/// The catch for user values that the runtime keeps, and drops on any thread.
+pub(crate) const DROPS: DropCatcher = DropCatcher::new(Some(|code| drop(catch_panic(code))));
 
 /// Runs user code like [`catch_panic`]. The reason carries the panic's text, and also its value if
 /// that is not a text ([`panic_value`]).

@@ -10,7 +10,7 @@ use std::time::Instant;
 use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::Guard;
 use atropos_kernel::task::coop::poll_proceed_here;
-use atropos_kernel::{CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
+use atropos_kernel::{CatchDrop, CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
@@ -40,6 +40,9 @@ pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
     unsafe { poll_proceed_here(current_slot, task) }
 }
 
+/// The hook that receives a destructor's panic.
+pub(crate) type PanicHook = CatchDrop<Box<dyn Fn(&Reason) + Send + Sync>>;
+
 /// The kernel's platform on operating-system threads.
 pub(crate) struct ThreadPlatform {
     /// The instant from which its clock counts.
@@ -49,19 +52,14 @@ pub(crate) struct ThreadPlatform {
     /// `true` if the system can make all threads execute a barrier.
     barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
-    on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    on_unhandled_panic: PanicHook,
     callbacks: Arc<Callbacks>,
     subscribers: Subscribers,
     lease: Lease,
 }
 
 impl ThreadPlatform {
-    pub(crate) fn new(
-        cores: usize,
-        on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
-        callbacks: Callbacks,
-        lease: Lease,
-    ) -> Self {
+    pub(crate) fn new(cores: usize, on_unhandled_panic: PanicHook, callbacks: Callbacks, lease: Lease) -> Self {
         assert!(cores <= MAX_CORES);
         Self {
             origin: clock::origin(),

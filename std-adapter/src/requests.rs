@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
-    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply,
+    Address, CatchEach, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply,
     task::IntoReason,
 };
 use atropos_otp::group::GroupsRef;
@@ -27,6 +27,7 @@ use crate::alarm::Alarms;
 use crate::block_on;
 use crate::handle::Handle;
 use crate::otp_host::{HostRequest, Leash};
+use crate::panics::DROPS;
 use crate::role::may_block;
 
 impl Handle {
@@ -202,18 +203,31 @@ impl SendAfter {
     }
 }
 
+/// Waits for an answer with many foreign values. Until the caller takes it, they are dropped one by
+/// one, wherever that is.
+async fn each<T, E>(answer: impl Future<Output = Result<Vec<T>, E>>) -> Result<CatchEach<Vec<T>>, E> {
+    answer.await.map(|values| DROPS.catch_each(values))
+}
+
 /// Generates the asynchronous and the blocking form of a request.
 macro_rules! requests {
     ($(
         $(#[$doc:meta])*
         $name:ident / $blocking:ident [$($generics:tt)*] ($what:ident: $of:ty $(, $arg:ident: $type:ty)*) -> $result:ty
-            = |$cx:ident| $asks:expr;
+            = |$cx:ident| $asks:expr $(, $own:path)?;
     )*) => {
         impl Handle {
             $(
                 $(#[$doc])*
                 pub fn $name<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> HostRequest<$result> {
-                    self.asks(async move |$cx: Context<()>| $asks.await)
+                    // The runtime's own process holds them, so they are dropped one by one there.
+                    $(let $arg = DROPS.catch_drop($arg);)*
+                    let asked = self.asks(async move |$cx: Context<()>| {
+                        $(let $arg = $arg.into_inner();)*
+                        $asks.await
+                    });
+                    $(let asked = HostRequest::new(async move { asked.await.map($own) });)?
+                    asked
                 }
 
                 #[doc = concat!("Calls [`Handle::", stringify!($name), "`] and blocks this thread until it resolves.")]
@@ -267,7 +281,7 @@ requests! {
     /// Returns all entries for a key: see `ServerRef::<Registry<K, V>>::lookup`.
     lookup_in / lookup_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
         -> Result<Vec<(Pid, V)>, CallError>
-        = |cx| registry.lookup(&cx, key);
+        = |cx| each(registry.lookup(&cx, key)), CatchEach::into_inner;
     /// Returns the process that holds a key: see `ServerRef::<Registry<K, V>>::whereis`.
     whereis_in / whereis_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
         -> Result<Option<Pid>, CallError>
@@ -275,7 +289,7 @@ requests! {
     /// Returns the keys of a process: see `ServerRef::<Registry<K, V>>::keys`.
     keys_in / keys_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid)
         -> Result<Vec<K>, CallError>
-        = |cx| registry.keys(&cx, pid);
+        = |cx| each(registry.keys(&cx, pid)), CatchEach::into_inner;
     /// Returns the number of entries: see `ServerRef::<Registry<K, V>>::count`.
     count_in / count_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>) -> Result<usize, CallError>
         = |cx| registry.count(&cx);
@@ -292,5 +306,5 @@ requests! {
         = |cx| groups.members(&cx, group);
     /// Returns all groups that have members: see `ServerRef::<ProcessGroups<G>>::which_groups`.
     which_groups / which_groups_blocking [G: Key] (groups: GroupsRef<G>) -> Result<Vec<G>, CallError>
-        = |cx| groups.which_groups(&cx);
+        = |cx| each(groups.which_groups(&cx)), CatchEach::into_inner;
 }

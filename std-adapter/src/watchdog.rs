@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{Host, Kernel, Pid};
+use atropos_kernel::{CatchDrop, Host, Kernel, Pid};
 
 use crate::epoch_participant;
 use crate::panics::catch_panic;
@@ -28,7 +28,7 @@ pub struct LongSlice {
 }
 
 /// The hook that receives a report.
-pub type Report = Box<dyn Fn(LongSlice) + Send + Sync>;
+pub type Report = CatchDrop<Box<dyn Fn(LongSlice) + Send + Sync>>;
 
 /// The number of samples without a busy core before the watchdog parks.
 const QUIET_LOOKS: u32 = 8;

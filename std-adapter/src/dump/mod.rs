@@ -15,7 +15,7 @@
 #[cfg(all(unix, feature = "signal"))]
 mod signal;
 
-use atropos_kernel::{Dump, NoMemory};
+use atropos_kernel::{CatchDrop, Dump, NoMemory};
 
 use crate::handle::Handle;
 use crate::panics::catch_panic;
@@ -26,7 +26,7 @@ pub(crate) use self::none::SignalDump;
 pub(crate) use self::signal::SignalDump;
 
 /// The hook that receives the dump of a stalled shutdown.
-pub(crate) type StallHook = Box<dyn Fn(&Dump) + Send + Sync>;
+pub(crate) type StallHook = CatchDrop<Box<dyn Fn(&Dump) + Send + Sync>>;
 
 impl Handle {
     /// Returns a snapshot of the cores and processes, for a program that hangs. It is read without
