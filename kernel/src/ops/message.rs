@@ -54,9 +54,13 @@ impl<M: Send> RequestBlock<M> {
         let place = (*block).as_mut_ptr();
         let value = make();
         // SAFETY: B1 (`pool_box`): the block is this function's, and has the layout of a request.
-        unsafe { (&raw mut (*place).value).write(value) };
-        // SAFETY: B1, as for the value.
-        unsafe { (&raw mut (*place).head).write(RequestNode { node, watch: Cell::new(Some(watch)) }) };
+        let message = unsafe { &raw mut (*place).value };
+        // SAFETY: B1, as above.
+        unsafe { message.write(value) };
+        // SAFETY: B1, as above.
+        let head = unsafe { &raw mut (*place).head };
+        // SAFETY: B1, as above.
+        unsafe { head.write(RequestNode { node, watch: Cell::new(Some(watch)) }) };
         // SAFETY: B1: the lines above wrote both fields.
         unsafe { PoolBox::from_raw(block.into_raw().cast()) }
     }

@@ -196,10 +196,11 @@ impl<T> Cell<T> {
                     let RequestHead { $($field: _),* } = head;
                 };
                 $(
-                    let value = $value;
                     // SAFETY: B1 (`pool_box`): the block is this function's, and has the layout of a
                     // `Self`, which starts with the head.
-                    unsafe { (&raw mut (*head.as_ptr()).$field).write(value) };
+                    let field = unsafe { &raw mut (*head.as_ptr()).$field };
+                    // SAFETY: B1, as above.
+                    unsafe { field.write($value) };
                 )*
             };
         }
@@ -213,7 +214,9 @@ impl<T> Cell<T> {
             _track: Track::new(()),
         }
         // SAFETY: B1: the block is this function's, and has the layout of a `Self`.
-        unsafe { (&raw mut (*cell.as_ptr()).value).write(UnsafeCell::new(None)) };
+        let value = unsafe { &raw mut (*cell.as_ptr()).value };
+        // SAFETY: B1, as above.
+        unsafe { value.write(UnsafeCell::new(None)) };
         Ok(head)
     }
 
