@@ -63,9 +63,9 @@ mod worker;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, BodyPoll, Context, Cursor, Cx, Down, Dump, Exit, LinkError, MonitorError,
-    MonitorTarget, Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason,
-    ReasonKind, ReasonValue, Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, SendError,
+    Address, Alias, AliasMode, AnyMessage, Body, BodyPoll, Context, Cursor, Cx, Down, Dump, Exit, ExitCause, LinkError,
+    MonitorError, MonitorTarget, Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture,
+    Reason, ReasonKind, ReasonValue, Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, SendError,
     SendReservation, SendTarget, SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply,
     task::WithResult,
 };

@@ -18,6 +18,7 @@ use crate::kernel::handle::Kernel;
 use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
+use crate::process::header::ANY_CORE;
 use crate::process::name::{self, Name};
 use crate::runq::QueueLengths;
 use crate::sync::Ordering;
@@ -187,7 +188,7 @@ impl Host<'_> {
                 State::Closed => CoreActivity::Dies,
             },
             runs_on: cores.iter().find(runs).map(|core| core.core),
-            core: (process.core != u32::MAX).then_some(process.core as usize),
+            core: (process.core != ANY_CORE).then_some(usize::from(process.core)),
             wakers: process.shares.wakers(),
             waiting: process.mailbox.noted(),
             room: process.bound().map(|bound| (bound.room.messages(), bound.room.limit())),

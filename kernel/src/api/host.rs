@@ -106,6 +106,12 @@ impl<'a> Host<'a> {
         exit_signal::send(&self.kernel_cx(), None, to, reason)
     }
 
+    /// Sends an exit signal in the name of another process, which may be dead by now: for a process
+    /// elsewhere, which a proxy stands for ([`SpawnOptions::proxy`]). Otherwise as [`Host::exit`].
+    pub fn exit_from(&self, from: Pid, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+        exit_signal::send(&self.kernel_cx(), Some(from), to, reason)
+    }
+
     /// Returns the process that has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         self.kernel_cx().whereis(name)

@@ -15,7 +15,7 @@ use crate::intrusive::counted::Ref;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
 use crate::mailbox::capacity::Waiter;
-use crate::ops::send::{self, Attachment, SendError};
+use crate::ops::send::{self, SendError};
 use crate::ops::waker;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -114,7 +114,7 @@ impl SendReservation {
         }
         // The slot is taken, even if another waiter was notified for it.
         spot.leave(Some(kernel_cx));
-        send::deliver(kernel_cx, process, message, Attachment::Nothing)
+        send::deliver_reserved(kernel_cx, process, message)
     }
 
     /// Releases the record: the slot that it was notified for is used, or it queues again.

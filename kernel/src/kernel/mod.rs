@@ -24,6 +24,7 @@ use crate::kernel_ptr::{CurrentSlotFn, KernelPtr};
 use crate::memory::depot::Depot;
 use crate::mutation::MutationSwitch;
 use crate::pid::{MAX_SLOTS, Pid};
+use crate::process::header::ANY_CORE;
 use crate::process::name::Names;
 use crate::process::owned::Owned;
 use crate::process::references::References;
@@ -315,8 +316,8 @@ impl Kernel {
     pub(crate) fn inject(&self, owned: Owned<'_>) {
         let core = owned.core;
         let node = owned.into_run_node();
-        if core != u32::MAX {
-            let core = core as usize;
+        if core != ANY_CORE {
+            let core = usize::from(core);
             self.cores[core].queues.pinned.push(node);
             if self.idle.notify_core(core) {
                 self.world.wake(core);

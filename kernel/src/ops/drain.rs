@@ -253,7 +253,9 @@ fn handle_alias(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, message: Held<A
 
 fn handle_exit(process: &Header, kernel_cx: &KernelCx<'_>, signal: Held<ExitSignal>) -> SignalOutcome {
     let trapping = process.trap_exit.load(Ordering::Relaxed);
-    let reason = if signal.reason == Reason::KILL {
+    // The kill of a proxy by a process is meant for the process that the proxy stands for.
+    let kills = signal.reason == Reason::KILL && !(process.proxy && trapping && signal.from.is_some());
+    let reason = if kills {
         Reason::KILLED
     } else if trapping {
         return SignalOutcome::Queue(signal.into_node());

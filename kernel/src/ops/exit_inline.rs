@@ -71,11 +71,12 @@ pub(crate) fn exit(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoM
 /// Returns the reason that a claimed process would die of, if it would, as when it fetched the
 /// signal itself.
 fn fatal_reason(process: &Header, reason: &Reason) -> Option<Reason> {
-    if *reason == Reason::KILL {
+    // Relaxed: see `Header::trap_exit`.
+    let trapping = process.trap_exit.load(Ordering::Relaxed);
+    if *reason == Reason::KILL && !(process.proxy && trapping) {
         return Some(Reason::KILLED);
     }
-    // Relaxed: see `Header::trap_exit`.
-    let survives = reason.is_normal() || process.trap_exit.load(Ordering::Relaxed);
+    let survives = reason.is_normal() || trapping;
     (!survives).then(|| reason.clone())
 }
 

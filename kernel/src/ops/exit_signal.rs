@@ -5,8 +5,9 @@ use crate::memory::NoMemory;
 use crate::memory::pool_box::PoolBox;
 use crate::ops::waker;
 use crate::pid::Pid;
+use crate::process::process_ref::ProcessRef;
 use crate::reason::Reason;
-use crate::signal::exit_signal::ExitSignal;
+use crate::signal::exit_signal::{ExitCause, ExitSignal};
 use crate::signal::held::HeldNode;
 
 impl ExitSignal {
@@ -15,9 +16,10 @@ impl ExitSignal {
         kernel_cx: &KernelCx<'_>,
         from: Option<Pid>,
         reason: Reason,
+        cause: ExitCause,
     ) -> Result<PoolBox<Self>, NoMemory> {
         let node = kernel_cx.kernel.nodes.node_of::<Self>().ok_or(NoMemory)?;
-        kernel_cx.try_new(Self { node, from, reason }).map_err(|_| NoMemory)
+        kernel_cx.try_new(Self { node, from, reason, cause }).map_err(|_| NoMemory)
     }
 }
 
@@ -30,10 +32,23 @@ pub(crate) fn send(kernel_cx: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason:
     if kills && kernel_cx.kernel.starves_kills() {
         return Ok(waker::kill(process, kernel_cx));
     }
-    let signal = match ExitSignal::try_new(kernel_cx, from, reason) {
+    let signal = match ExitSignal::try_new(kernel_cx, from, reason, ExitCause::Signal) {
         Ok(signal) => signal,
         Err(NoMemory) if kills => return Ok(waker::kill(process, kernel_cx)),
         Err(error) => return Err(error),
     };
     Ok(kernel_cx.push(process, HeldNode::of(signal)).map_err(|refused| kernel_cx.release(refused)).is_ok())
+}
+
+/// Tells a proxy that `from` has linked with it, or has ended the link (`proxy`). Without memory
+/// the proxy is killed, which ends the link for both. Lock-free.
+#[cold]
+#[inline(never)]
+pub(crate) fn tell_proxy(kernel_cx: &KernelCx<'_>, from: Pid, proxy: ProcessRef<'_>, cause: ExitCause) {
+    match ExitSignal::try_new(kernel_cx, Some(from), Reason::NORMAL, cause) {
+        Ok(signal) => {
+            let _ = kernel_cx.push(proxy, HeldNode::of(signal)).map_err(|refused| kernel_cx.release(refused));
+        }
+        Err(NoMemory) => _ = waker::kill(proxy, kernel_cx),
+    }
 }

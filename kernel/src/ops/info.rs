@@ -10,7 +10,7 @@ use crate::memory::{self, NoMemory};
 use crate::ops::drain::adopt_links;
 use crate::ops::spawn::Priority;
 use crate::pid::Pid;
-use crate::process::header::Header;
+use crate::process::header::{ANY_CORE, Header};
 use crate::process::name::{self, Name};
 use crate::process::owned::{Owned, OwnerState};
 use crate::process::relation::monitor::MonitorTarget;
@@ -87,7 +87,7 @@ impl ProcessInfo {
             trap_exit: process.trap_exit.load(Ordering::Relaxed),
             priority: Priority::of(process),
             suspended: private.suspended,
-            core: (process.core != u32::MAX).then_some(process.core as usize),
+            core: (process.core != ANY_CORE).then_some(usize::from(process.core)),
             reductions: private.reductions,
             slices: private.slices,
             timers: private.timers.iter().filter(|timer| timer.is_armed()).count(),

@@ -10,7 +10,7 @@ use crate::process::relation::monitor::{DownSignal, MonitorTarget};
 use crate::process::request_message::Request;
 use crate::process::timer_record::{self, TimerHead, TimerMessage};
 use crate::reason::Reason;
-use crate::signal::exit_signal::ExitSignal;
+use crate::signal::exit_signal::{ExitCause, ExitSignal};
 use crate::signal::message::{AliasMessage, Mail, MailRef, Message, into_message};
 use crate::signal::node::SignalKind;
 
@@ -39,6 +39,8 @@ pub struct Exit {
     pub from: Option<Pid>,
     /// The exit reason.
     pub reason: Reason,
+    /// What sent the signal.
+    pub cause: ExitCause,
 }
 
 /// The signal of a monitor whose target died.
@@ -78,12 +80,12 @@ fn ended_of<R>(link: &LinkExit, owner: Pid, exit: impl FnOnce(Exit) -> R, down: 
     let (reason, end) = (link.reason(), link.end_of(owner));
     match link.down_to(owner) {
         Some(reference) => down(Down { reference, target: MonitorTarget::Pid(end.peer), reason }),
-        None => exit(Exit { from: Some(end.peer), reason }),
+        None => exit(Exit { from: Some(end.peer), reason, cause: ExitCause::Link }),
     }
 }
 
 fn exit_of(signal: &ExitSignal) -> Exit {
-    Exit { from: signal.from, reason: signal.reason.clone() }
+    Exit { from: signal.from, reason: signal.reason.clone(), cause: signal.cause }
 }
 
 fn down_of(monitor: &DownSignal) -> Down {
@@ -181,9 +183,9 @@ impl<M: Send> Received<M> {
                 ended
             }
             SignalKind::Exit => {
-                let ExitSignal { from, reason, .. } =
+                let ExitSignal { from, reason, cause, .. } =
                     mail.into_node().typed::<ExitSignal>().into_box().into_inner(kernel_cx.pool());
-                Self::Exit(Exit { from, reason })
+                Self::Exit(Exit { from, reason, cause })
             }
             _ => unreachable!("the kernel handles the other signals itself"),
         }

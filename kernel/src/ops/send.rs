@@ -1,11 +1,13 @@
 //! Sending a message: [`SendError`], and the one path that all senders share.
 
-use core::any::TypeId;
+use alloc::boxed::Box;
+use core::any::{Any, TypeId};
 use core::fmt;
 
 use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::limit::{Admission, Overflow};
 use crate::memory::pool_box::PoolBox;
+use crate::memory::{NoMemory, try_box_with};
 use crate::ops::message::RequestBlock;
 use crate::ops::waker;
 use crate::pid::{Alias, Pid};
@@ -14,6 +16,10 @@ use crate::process::request_message::Request;
 use crate::process::request_watch::DeathWatch;
 use crate::signal::held::{BoxedSignal, HeldNode};
 use crate::signal::message::{AliasMessage, Message, into_message};
+
+/// A message of any type. A process that takes these takes messages of all types: the kernel puts
+/// each one that is not an `AnyMessage` into a box.
+pub type AnyMessage = Box<dyn Any + Send>;
 
 /// The reason why a message was not sent, with the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +49,18 @@ impl<M> SendError<M> {
             | Self::NoMemory(m)
             | Self::NoName(m)
             | Self::Dying(m) => m,
+        }
+    }
+
+    /// Applies a function to the message.
+    pub(crate) fn map<N>(self, map: impl FnOnce(M) -> N) -> SendError<N> {
+        match self {
+            Self::NoProc(m) => SendError::NoProc(map(m)),
+            Self::WrongType(m) => SendError::WrongType(map(m)),
+            Self::Full(m) => SendError::Full(map(m)),
+            Self::NoMemory(m) => SendError::NoMemory(map(m)),
+            Self::NoName(m) => SendError::NoName(map(m)),
+            Self::Dying(m) => SendError::Dying(map(m)),
         }
     }
 
@@ -114,7 +132,8 @@ pub(crate) fn send_alias<M: Send + 'static>(
 }
 
 /// Allocates the message of a request to a process that was found. Returns `None` if the process
-/// counts its messages: then [`send_request`] sends a message that was made elsewhere.
+/// counts its messages, or does not take messages of this type: then [`send_request`] sends a
+/// message that was made elsewhere, or reports the error.
 ///
 /// # Errors
 /// A [`SendError`], if a request cannot be sent.
@@ -123,8 +142,10 @@ pub(crate) fn request_block<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
     process: ProcessRef<'_>,
 ) -> Result<Option<RequestBlock<M>>, SendError<()>> {
-    check::<M>(process)?;
-    if process.bound().is_some() {
+    if process.mailbox.is_closed() {
+        return Err(SendError::NoProc(()));
+    }
+    if process.vtable.takes != TypeId::of::<M>() || process.bound().is_some() {
         return Ok(None);
     }
     RequestBlock::try_new(kernel_cx).map(Some).ok_or(SendError::NoMemory(()))
@@ -143,7 +164,7 @@ pub(crate) fn send_filled<M: Send + 'static>(
     put(kernel_cx, process, request)
 }
 
-/// Sends a request to a process that was found and that counts its messages. Lock-free.
+/// Sends a request to a process for which [`request_block`] returns `None`. Lock-free.
 #[inline(never)]
 pub(crate) fn send_request<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
@@ -165,19 +186,6 @@ pub(crate) fn send_to<M: Send + 'static>(
     send_with(kernel_cx, process, message, Attachment::Nothing)
 }
 
-/// Checks that a process can receive a message of this type. This comes before the allocation:
-/// sending to a dead process costs nothing.
-#[inline(always)]
-fn check<M: Send + 'static>(process: ProcessRef<'_>) -> Result<(), SendError<()>> {
-    if process.vtable.takes != TypeId::of::<M>() {
-        return Err(SendError::WrongType(()));
-    }
-    if process.mailbox.is_closed() {
-        return Err(SendError::NoProc(()));
-    }
-    Ok(())
-}
-
 // Inlined into each caller, which knows the message's attachment.
 #[inline(always)]
 fn send_with<M: Send + 'static>(
@@ -186,10 +194,12 @@ fn send_with<M: Send + 'static>(
     message: M,
     with: Attachment,
 ) -> Result<(), SendError<M>> {
-    match check::<M>(process) {
-        Ok(()) => {}
-        Err(SendError::WrongType(())) => return Err(SendError::WrongType(message)),
-        Err(_) => return Err(SendError::NoProc(message)),
+    if process.vtable.takes != TypeId::of::<M>() {
+        return send_boxed(kernel_cx, process, message, with);
+    }
+    // Before the allocation: sending to a dead process or a full mailbox costs nothing.
+    if process.mailbox.is_closed() {
+        return Err(SendError::NoProc(message));
     }
     if let Some(bound) = process.bound() {
         match bound.admit() {
@@ -205,6 +215,67 @@ fn send_with<M: Send + 'static>(
         }
     }
     deliver(kernel_cx, process, message, with)
+}
+
+/// Puts a message into a box, for a process that takes messages of all types.
+///
+/// # Errors
+/// The message, if the process takes messages of another type, or there is no memory.
+pub(crate) fn boxed<M: Send + 'static>(takes: TypeId, message: M) -> Result<AnyMessage, SendError<M>> {
+    if takes != TypeId::of::<AnyMessage>() || takes == TypeId::of::<M>() {
+        return Err(SendError::WrongType(message));
+    }
+    let mut message = Some(message);
+    let mut take = || message.take().unwrap_or_else(|| unreachable!("it is taken once"));
+    match try_box_with(&mut take) {
+        Ok(message) => Ok(message),
+        Err(NoMemory) => Err(SendError::NoMemory(take())),
+    }
+}
+
+/// Takes a message out of the box that [`boxed`] made.
+fn unboxed<M: 'static>(message: AnyMessage) -> M {
+    match message.downcast() {
+        Ok(message) => *message,
+        Err(_) => unreachable!("the box was made of such a message"),
+    }
+}
+
+/// Sends a message that is not of the type that the process takes: in a box, if it takes all types.
+#[cold]
+#[inline(never)]
+fn send_boxed<M: Send + 'static>(
+    kernel_cx: &KernelCx<'_>,
+    process: ProcessRef<'_>,
+    message: M,
+    with: Attachment,
+) -> Result<(), SendError<M>> {
+    let message = boxed(process.vtable.takes, message)?;
+    send_with(kernel_cx, process, message, with).map_err(|error| error.map(unboxed))
+}
+
+/// Delivers a message that has its slot reserved, in the type that the process takes.
+///
+/// # Errors
+/// The message, if the receiver is dead, or takes messages of another type.
+pub(crate) fn deliver_reserved<M: Send + 'static>(
+    kernel_cx: &KernelCx<'_>,
+    process: ProcessRef<'_>,
+    message: M,
+) -> Result<(), SendError<M>> {
+    if process.vtable.takes == TypeId::of::<M>() {
+        return deliver(kernel_cx, process, message, Attachment::Nothing);
+    }
+    match boxed(process.vtable.takes, message) {
+        Ok(message) => {
+            let delivered = deliver(kernel_cx, process, message, Attachment::Nothing);
+            delivered.map_err(|error| error.map(unboxed))
+        }
+        Err(error) => {
+            retract(process, kernel_cx);
+            Err(error)
+        }
+    }
 }
 
 /// Puts a message or a request where its receiver finds it. A receiver that waits gets it straight
@@ -233,7 +304,7 @@ fn put<T: BoxedSignal>(
 
 /// Delivers a message that has its slot reserved, if the process counts its messages. Lock-free.
 #[inline(always)]
-pub(crate) fn deliver<M: Send + 'static>(
+fn deliver<M: Send + 'static>(
     kernel_cx: &KernelCx<'_>,
     process: ProcessRef<'_>,
     message: M,

@@ -50,6 +50,10 @@ use crate::runq::node::RunNode;
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering, PlainAtomicBool, UnsafeCell};
 
+/// The value of [`Header::core`] for a process that may run on all cores.
+pub(crate) const ANY_CORE: u16 = u16::MAX;
+const _: () = assert!(crate::config::MAX_CORES < ANY_CORE as usize, "a core's number fits");
+
 /// The part of a process that does not depend on its body (see the module).
 ///
 /// `repr(C)`: what a send reads and writes lies in the first 32 bytes, and the other fields that a
@@ -65,8 +69,10 @@ pub struct Header {
     pub vtable: &'static BodyVtable,
     /// The process's links in a run queue.
     pub run: RunNode,
-    /// The core that the process must run on, or `u32::MAX`.
-    pub core: u32,
+    /// The core that the process must run on, or [`ANY_CORE`].
+    pub core: u16,
+    /// `true` if the process stands for one elsewhere ([`crate::SpawnOptions::proxy`]).
+    pub proxy: bool,
     /// `true` while `wake` is claimed by the waker that sends it.
     pub waking: AtomicBool,
     /// `true` if the process was killed without memory for a signal: it dies when it handles
@@ -131,10 +137,12 @@ pub(crate) struct NewHeader {
     pub limit: OptionalLimit,
     /// Its priority.
     pub priority: u8,
-    /// The core that it must run on, or `u32::MAX`.
-    pub core: u32,
+    /// The core that it must run on, or [`ANY_CORE`].
+    pub core: u16,
     /// `true` if it traps exits.
     pub trap_exit: bool,
+    /// `true` if it is a proxy.
+    pub proxy: bool,
 }
 
 impl NewHeader {
@@ -172,6 +180,7 @@ impl NewHeader {
             core: self.core,
             watchers: SweepList::new(),
             links: SweepList::new(),
+            proxy: self.proxy,
             name: AtomicPtr::new(core::ptr::null_mut()),
             reason: UnsafeCell::new(Reason::NOPROC),
             wake: Node::new(SignalKind::Wake, embedded_node),

@@ -5,7 +5,21 @@ use crate::reason::Reason;
 use crate::signal::held::{BoxedSignal, Headed};
 use crate::signal::node::{Node, SignalKind};
 
-/// A signal that requests the receiver's exit.
+/// What sent an EXIT to a process that traps exits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ExitCause {
+    /// A call of `exit`.
+    Signal,
+    /// The end of a linked process.
+    Link,
+    /// A process has linked with this one, which is a proxy ([`crate::SpawnOptions::proxy`]).
+    Linked,
+    /// A process has ended its link with this one, which is a proxy.
+    Unlinked,
+}
+
+/// A signal that requests the receiver's exit, or tells a proxy of a link.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ExitSignal {
@@ -15,6 +29,8 @@ pub(crate) struct ExitSignal {
     pub from: Option<Pid>,
     /// The exit reason.
     pub reason: Reason,
+    /// What sent the signal.
+    pub cause: ExitCause,
 }
 
 // SAFETY: `repr(C)`, and the node is first. `ExitSignal::try_new` makes it for this type. A pid and

@@ -64,8 +64,8 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// Sends a message with a [`Reply`] in it. The returned future waits for the answer, or for the
-    /// receiver's death. `make` builds the message: it is not called if the receiver is known to be
-    /// dead, or takes messages of another type, and the message is dropped on an error. Lock-free.
+    /// receiver's death. `make` builds the message: it is not called if the receiver is dead, and
+    /// the message is dropped on an error. Lock-free.
     ///
     /// # Errors
     /// A [`SendError`] without the message, if it was not sent.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::api::cx::Cx;
+use crate::ops::send::{self, SendError};
 use crate::ops::timer;
 use crate::pid::Reference;
 use crate::process::timer_record::{NewTimer, TimerError};
@@ -46,8 +47,11 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(TimerError::Dying)?;
         self.pay(1);
         let kernel_cx = &self.slice.kernel_cx;
+        let target = match self.slice.with_owned(|owned| timer::target::<N>(owned, kernel_cx, to)) {
+            Err(TimerError::WrongType) => return self.start_boxed(to, after, message, tagged),
+            target => target?,
+        };
         self.slice.with_owned(|owned| {
-            let target = timer::target::<N>(owned, kernel_cx, to)?;
             self.room()?;
             let due = timer::due(kernel_cx, after);
             let timer = NewTimer::message(kernel_cx, target, due, tagged, None, message)?;
@@ -55,6 +59,25 @@ impl<M: Send + 'static> Cx<'_, M> {
             timer::start(timer, owned, kernel_cx, self.slice.core);
             Ok(reference)
         })
+    }
+
+    /// Starts a timer whose message is not of the type that its target takes: in a box, if the
+    /// target takes all types.
+    #[cold]
+    fn start_boxed<N: Send + 'static>(
+        &self,
+        to: SendTarget<'_>,
+        after: Duration,
+        message: N,
+        tagged: bool,
+    ) -> Result<Reference, TimerError> {
+        let SendTarget::Pid(pid) = to else { return Err(TimerError::WrongType) };
+        let process = self.slice.kernel_cx.find(pid).ok_or(TimerError::WrongType)?;
+        match send::boxed(process.vtable.takes, message) {
+            Ok(message) => self.start_message(to, after, message, tagged),
+            Err(SendError::WrongType(_)) => Err(TimerError::WrongType),
+            Err(_) => Err(TimerError::NoMemory),
+        }
     }
 
     fn room(&self) -> Result<(), TimerError> {

@@ -44,7 +44,7 @@ use crate::kernel::custody::Barrier;
 use crate::kernel::pace::Pace;
 use crate::memory::pool::Pool;
 use crate::pid::Reference;
-use crate::process::header::Header;
+use crate::process::header::{ANY_CORE, Header};
 use crate::process::references::ReferenceBlock;
 use crate::process::table::FreeSlots;
 use crate::reclaim::Limbo;
@@ -249,6 +249,6 @@ impl CoreLocal {
 
     /// Returns `true` if the process may run on this core.
     pub(crate) fn takes(&self, process: &Header) -> bool {
-        process.core == u32::MAX || process.core as usize == self.id
+        process.core == ANY_CORE || usize::from(process.core) == self.id
     }
 }

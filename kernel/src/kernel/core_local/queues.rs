@@ -3,6 +3,7 @@
 use crate::kernel::Kernel;
 use crate::kernel::core_local::CoreLocal;
 use crate::mutation::mutant;
+use crate::process::header::ANY_CORE;
 use crate::process::owned::Owned;
 use crate::runq::node::HeldRunNode;
 use crate::runq::{Queued, Shared};
@@ -76,7 +77,7 @@ impl CoreLocal {
     /// Queues a process that was just woken on this core, or started.
     #[inline(always)]
     pub(crate) fn schedule(&self, kernel: &Kernel, owned: Owned<'_>, newborn: bool) {
-        if owned.core != u32::MAX {
+        if owned.core != ANY_CORE {
             return self.schedule_pinned(owned);
         }
         let node = owned.into_run_node();
@@ -103,7 +104,7 @@ impl CoreLocal {
     /// Queues a process whose slice is over, behind the queued processes. Wakes another core if
     /// more work is left.
     pub(crate) fn requeue(&self, kernel: &Kernel, owned: Owned<'_>) {
-        if owned.core != u32::MAX {
+        if owned.core != ANY_CORE {
             return self.schedule_pinned(owned);
         }
         let node = owned.into_run_node();

@@ -5,6 +5,7 @@ use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::mutation::mutant;
 use crate::ops::drain::adopt_links;
+use crate::ops::exit_signal;
 use crate::ops::relations::LinkError;
 use crate::ops::waker;
 use crate::pid::{Pid, Reference};
@@ -12,6 +13,7 @@ use crate::process::owned::{Owned, OwnerState};
 use crate::process::process_ref::ProcessRef;
 use crate::process::relation::link::{EndRef, Link, LinkEnd, PeerEnd};
 use crate::reason::Reason;
+use crate::signal::exit_signal::ExitCause;
 use crate::sync::Ordering;
 
 /// Links the owned `process` with `to`. A link to a dead process is an error; or, with `as_otp`, a
@@ -67,6 +69,12 @@ pub(crate) fn place_link(
     kernel_cx: &KernelCx<'_>,
     other: Option<ProcessRef<'_>>,
 ) -> Result<(), PeerEnd> {
+    if let Some(other) = other
+        && other.proxy
+    {
+        // First: the maker may die, on another core, as soon as the link is placed.
+        exit_signal::tell_proxy(kernel_cx, peer.maker(), other, ExitCause::Linked);
+    }
     let placed = match other {
         Some(other) if mutant!(kernel_cx.kernel.mutations, AlwaysShort, right => other.mailbox.is_settled(), wrong => true) => {
             other.links.push(peer)
@@ -98,6 +106,9 @@ pub(crate) fn unlink(owned: &mut Owned<'_>, kernel_cx: &KernelCx<'_>, to: Pid) {
         && let Some(other) = kernel_cx.find(to)
     {
         link_was_cut(other, kernel_cx);
+        if other.proxy {
+            exit_signal::tell_proxy(kernel_cx, owned.pid, other, ExitCause::Unlinked);
+        }
     }
 }
 

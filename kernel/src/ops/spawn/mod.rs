@@ -13,7 +13,7 @@ use crate::kernel_ptr::KernelPtr;
 use crate::mailbox::limit::OptionalLimit;
 use crate::memory::NoMemory;
 use crate::pid::Reference;
-use crate::process::header::NewHeader;
+use crate::process::header::{ANY_CORE, NewHeader};
 use crate::process::name::NameEntry;
 use crate::process::process_ref::ProcessRef;
 use crate::process::table::{Claim, FreeSlots, HeldSlot};
@@ -128,8 +128,9 @@ pub(crate) fn spawn<B: ErasedBody>(
         vtable: B::VTABLE,
         limit,
         priority: options.priority as u8,
-        core: options.core.map_or(u32::MAX, |core| core as u32),
+        core: options.core.map_or(ANY_CORE, |core| core as u16),
         trap_exit: options.trap_exit,
+        proxy: options.proxy,
     };
     // SAFETY: fresh memory. The process is published, queued and retired no earlier than under a
     // guard, of which this call has one.

@@ -33,6 +33,7 @@ pub struct SpawnOptions<'n> {
     pub(crate) monitor: bool,
     pub(crate) supervised: bool,
     pub(crate) trap_exit: bool,
+    pub(crate) proxy: bool,
     pub(crate) priority: Priority,
     pub(crate) core: Option<usize>,
     pub(crate) mailbox_limit: u32,
@@ -73,6 +74,21 @@ impl<'n> SpawnOptions<'n> {
     /// Sets whether the process traps exits from birth.
     pub fn trap_exit(mut self, trap: bool) -> Self {
         self.trap_exit = trap;
+        self
+    }
+
+    /// Makes the process a proxy: it stands for a process elsewhere, for example of another node,
+    /// and passes on what it gets. A proxy traps exits. In addition to what other processes get,
+    /// EXITs tell it ([`crate::Exit::cause`]):
+    ///
+    /// - of a `kill` by a process, which does not end the proxy (one by the host does);
+    /// - of each process that links with it, or ends its link, in order with what that process
+    ///   sends.
+    ///
+    /// Where there is no memory for such an EXIT, the proxy is killed.
+    pub fn proxy(mut self) -> Self {
+        self.proxy = true;
+        self.trap_exit = true;
         self
     }
 

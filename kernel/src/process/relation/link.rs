@@ -245,6 +245,11 @@ impl Link {
         if maker.owner == owner { maker } else { peer }
     }
 
+    /// Returns the process that has made the link.
+    pub fn maker(&self) -> Pid {
+        self.ends[0].owner
+    }
+
     /// Returns `true` if the link is in force, for `info`.
     pub fn is_live(&self) -> bool {
         self.state.load(Ordering::Relaxed) == LIVE
