@@ -135,7 +135,7 @@ fn arrive_or_die(rules: Rules) {
     let node = Surroundings::new(rules);
     let dying = node.clone();
     let process = thread::spawn(move || dying.die());
-    node.event("link", |machine| machine.link_arrived(CABLE, &there(), PROCESS, node.is_alive()));
+    node.event("link", |machine| machine.link_arrived(CABLE, &there(), PROCESS, None, node.is_alive()));
     let reference = ErlReference::new(atom("b@b"), 5, 1);
     node.event("monitor", |machine| {
         machine.monitor_arrived(CABLE, &there(), &reference, PROCESS, None, node.is_alive());

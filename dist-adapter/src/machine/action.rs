@@ -10,7 +10,7 @@ use super::spawn::SpawnRequest;
 pub struct ConnectionId(pub u64);
 
 /// A process of another node, as a monitor names it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Object {
     /// A process.
     Pid(ErlPid),
@@ -40,6 +40,9 @@ pub enum Signal {
     UnlinkAck { id: u64, from: ExternalOrLocal, to: ErlPid },
     /// EXIT or PAYLOAD_EXIT: the end of a linked process. `from` may never have existed.
     Exit { from: ExternalOrLocal, to: ErlPid, reason: Term },
+    /// The same for the end of a process that is linked through a proxy: `via` is the process whose
+    /// order the signal keeps.
+    ExitVia { via: u64, from: u64, to: ErlPid, reason: Term },
     /// MONITOR_P: the request of a notice.
     Monitor { from: u64, object: Object, reference: u64 },
     /// DEMONITOR_P: the request is withdrawn.
@@ -119,12 +122,19 @@ pub enum Action {
     },
     /// Deliver the exit signal of a link.
     Exit {
-        /// The process that gets it.
+        /// The process that gets it: the linked one, or its proxy of the one that has ended.
         to: u64,
         /// The process that has ended.
         from: ErlPid,
         /// The reason.
         reason: Term,
+    },
+    /// Tell a proxy that the process that it stands for has unlinked a local process.
+    Unlinked {
+        /// The proxy.
+        proxy: u64,
+        /// The local process.
+        pid: u64,
     },
     /// Deliver the reply of a spawn request.
     Spawned {

@@ -10,8 +10,13 @@
 //! | [`Machine::exit_arrived`] | nothing | deliver, remove | remove |
 //! | the process ends | | send EXIT | |
 //! | the connection ends | | deliver `noconnection` | remove |
+//!
+//! A link *by a proxy* ([`Machine::link_by`]) is an active link whose EXIT the proxy gets, and
+//! whose local end the proxy reports ([`Machine::end_link`]): it knows when everything that the
+//! local process has sent through it has gone out.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use crate::term::{Atom, ErlPid, Term};
 
@@ -29,19 +34,69 @@ impl<C: Clone> Machine<C> {
             self.act(Action::Exit { to: pid, from: to.clone(), reason });
             return;
         };
-        if self.local(pid).links.insert(to.clone(), Link::Active) == Some(Link::Active) {
+        if self.is_linked(pid, to) {
             return;
         }
+        self.local(pid).links.insert(to.clone(), Link::Active);
         if let Some(peer) = self.peer_of(connection) {
             peer.links.insert((to.clone(), pid));
         }
         self.send(connection, Signal::Link { from: pid, to: to.clone() });
     }
 
+    /// Links a local process with a remote one for which it has a proxy: the proxy gets the EXIT,
+    /// and reports the end of the local process by [`Machine::end_link`].
+    pub fn link_by(&mut self, proxy: u64, pid: u64, to: &ErlPid) {
+        let Some(connection) = self.peers.get(&to.node).map(|peer| peer.connection) else {
+            let reason = Term::atom("noconnection");
+            self.act(Action::Exit { to: proxy, from: to.clone(), reason });
+            return;
+        };
+        if self.is_linked(pid, to) {
+            return;
+        }
+        self.local(pid).links.insert(to.clone(), Link::Proxied(proxy));
+        if let Some(peer) = self.peer_of(connection) {
+            peer.links.insert((to.clone(), pid));
+        }
+        self.send(connection, Signal::Link { from: pid, to: to.clone() });
+    }
+
+    /// Reports the end of a local process to the remote one that it is linked with by a proxy.
+    pub fn end_link(&mut self, pid: u64, to: &ErlPid, reason: &Term) {
+        let Some(Link::Proxied(via)) = self.link_with(pid, to) else { return };
+        let Some(connection) = self.peers.get(&to.node).map(|peer| peer.connection) else { return };
+        self.remove_link(connection, to, pid);
+        self.send(connection, Signal::ExitVia { via, from: pid, to: to.clone(), reason: reason.clone() });
+    }
+
+    /// Ends the links by a proxy that ends while the process lives that it stands for.
+    pub fn end_proxy(&mut self, proxy: u64, to: &ErlPid) {
+        let Some(peer) = self.peers.get(&to.node) else { return };
+        let linked = peer.links.range((to.clone(), 0)..=(to.clone(), u64::MAX)).map(|(_, pid)| *pid);
+        for pid in linked.collect::<Vec<_>>() {
+            if self.link_with(pid, to) == Some(Link::Proxied(proxy)) {
+                self.unlink(pid, to);
+            }
+        }
+    }
+
+    /// Returns `true` if a local process has an active link with a remote one.
+    pub fn is_linked(&self, pid: u64, to: &ErlPid) -> bool {
+        self.link_with(pid, to).is_some_and(Link::is_active)
+    }
+
+    /// Forgets a local process that has ended once nothing of it is left (M6).
+    fn forget_ended(&mut self, pid: u64) {
+        if self.locals.get(&pid).is_some_and(|local| local.ended && local.links.is_empty()) {
+            self.locals.remove(&pid);
+        }
+    }
+
     /// Ends a link of a local process.
     pub fn unlink(&mut self, pid: u64, to: &ErlPid) {
         let Some(local) = self.locals.get_mut(&pid) else { return };
-        let Some(link) = local.links.get_mut(to).filter(|link| **link == Link::Active) else { return };
+        let Some(link) = local.links.get_mut(to).filter(|link| link.is_active()) else { return };
         let id = self.next_unlink;
         *link = Link::Unlinking(id);
         // An id is never 0: the counter would have to wrap around 64 bits.
@@ -61,26 +116,36 @@ impl<C: Clone> Machine<C> {
         if let Some(peer) = self.peer_of(connection) {
             peer.links.remove(&(remote.clone(), pid));
         }
+        self.forget_ended(pid);
     }
 
     fn link_with(&self, pid: u64, remote: &ErlPid) -> Option<Link> {
         self.locals.get(&pid)?.links.get(remote).copied()
     }
 
-    /// Handles LINK to a process of this life. `is_alive` is what the runtime says of the process
-    /// at this moment.
-    pub fn link_arrived(&mut self, connection: ConnectionId, from: &ErlPid, to: u64, is_alive: bool) {
+    /// Handles LINK to a process of this life, which may have a `proxy` of the other one.
+    /// `is_alive` is what the runtime says of the process at this moment. Returns `true` if the
+    /// processes have been linked.
+    pub fn link_arrived(
+        &mut self,
+        connection: ConnectionId,
+        from: &ErlPid,
+        to: u64,
+        proxy: Option<u64>,
+        is_alive: bool,
+    ) -> bool {
         if !is_alive {
             self.link_to_nobody(connection, from, ExternalOrLocal::Local(to));
-            return;
+            return false;
         }
         if self.peer_of(connection).is_none() || self.link_with(to, from).is_some() || !self.charge(connection) {
-            return;
+            return false;
         }
-        self.local(to).links.insert(from.clone(), Link::Active);
+        self.local(to).links.insert(from.clone(), proxy.map_or(Link::Active, Link::Proxied));
         if let Some(peer) = self.peer_of(connection) {
             peer.links.insert((from.clone(), to));
         }
+        true
     }
 
     /// Handles LINK to a process that is not there: it is answered with EXIT `noproc`.
@@ -103,8 +168,12 @@ impl<C: Clone> Machine<C> {
 
     /// Handles UNLINK, which is not acknowledged.
     pub fn old_unlink_arrived(&mut self, connection: ConnectionId, from: &ErlPid, to: u64) {
-        if self.peer_of(connection).is_some() && self.link_with(to, from) == Some(Link::Active) {
+        let Some(link) = self.link_with(to, from).filter(|link| link.is_active()) else { return };
+        if self.peer_of(connection).is_some() {
             self.remove_link(connection, from, to);
+            if let Link::Proxied(proxy) = link {
+                self.act(Action::Unlinked { proxy, pid: to });
+            }
         }
     }
 
@@ -122,7 +191,7 @@ impl<C: Clone> Machine<C> {
         }
         let Some(link) = self.link_with(to, from) else { return };
         self.remove_link(connection, from, to);
-        if link == Link::Active {
+        if let Some(to) = link.receiver(to) {
             self.act(Action::Exit { to, from: from.clone(), reason });
         }
     }
@@ -142,10 +211,11 @@ impl<C: Clone> Machine<C> {
     pub(super) fn lose_links(&mut self, peer: &Peer<C>) {
         for (remote, pid) in &peer.links {
             let link = self.locals.get_mut(pid).and_then(|local| local.links.remove(remote));
-            if link == Some(Link::Active) {
+            if let Some(to) = link.and_then(|link| link.receiver(*pid)) {
                 let reason = Term::atom("noconnection");
-                self.act(Action::Exit { to: *pid, from: remote.clone(), reason });
+                self.act(Action::Exit { to, from: remote.clone(), reason });
             }
+            self.forget_ended(*pid);
         }
     }
 
@@ -153,13 +223,16 @@ impl<C: Clone> Machine<C> {
     pub(super) fn forget_unlinks(&mut self, node: &Atom) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let locals = &mut self.locals;
+        let mut ended = Vec::new();
         peer.links.retain(|(remote, pid)| {
             let Some(local) = locals.get_mut(pid) else { return false };
-            let is_active = local.links.get(remote) == Some(&Link::Active);
+            let is_active = local.links.get(remote).is_some_and(|link| link.is_active());
             if !is_active {
                 local.links.remove(remote);
+                ended.push(*pid);
             }
             is_active
         });
+        ended.into_iter().for_each(|pid| self.forget_ended(pid));
     }
 }

@@ -12,8 +12,26 @@ use super::action::Object;
 pub(super) enum Link {
     /// The processes are linked.
     Active,
+    /// The same, and the local process is linked with this proxy of the remote one: the proxy gets
+    /// the EXIT in its place, and says when the local process has ended ([`super::Machine::end_link`]).
+    Proxied(u64),
     /// This side has unlinked with this id, and the peer has not acknowledged it.
     Unlinking(u64),
+}
+
+impl Link {
+    pub(super) fn is_active(self) -> bool {
+        matches!(self, Self::Active | Self::Proxied(_))
+    }
+
+    /// Returns the process that gets the EXIT of an active link of `pid`.
+    pub(super) fn receiver(self, pid: u64) -> Option<u64> {
+        match self {
+            Self::Active => Some(pid),
+            Self::Proxied(proxy) => Some(proxy),
+            Self::Unlinking(_) => None,
+        }
+    }
 }
 
 /// A monitor of a remote process by a local one.
@@ -37,10 +55,12 @@ pub(super) struct Local {
     pub(super) spawns: BTreeSet<(Atom, u64)>,
     /// The process is told of nodes.
     pub(super) subscribed: bool,
+    /// The process has ended. What is left is links whose ends their proxies report (M6).
+    pub(super) ended: bool,
 }
 
 impl Local {
     pub(super) fn active_links(&self) -> Vec<ErlPid> {
-        self.links.iter().filter(|(_, link)| **link == Link::Active).map(|(pid, _)| pid.clone()).collect()
+        self.links.iter().filter(|(_, link)| link.is_active()).map(|(pid, _)| pid.clone()).collect()
     }
 }

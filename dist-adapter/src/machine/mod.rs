@@ -26,6 +26,8 @@
 //!   relations.
 //! - **M5.** What a peer makes this node keep (its links with and its monitors of local processes)
 //!   is counted, and one too many ends the connection ([`Action::Close`]).
+//! - **M6.** A link by a proxy outlasts its local process until its proxy reports the end. An entry
+//!   of a process that has ended contains such links only, and goes with the last of them.
 //!
 //! | noun | module |
 //! | --- | --- |
@@ -223,9 +225,14 @@ impl<C: Clone> Machine<C> {
     /// are withdrawn.
     pub fn exited(&mut self, pid: u64, reason: &Term) {
         let Some(local) = self.locals.remove(&pid) else { return };
-        let Local { links, outbound, inbound, spawns, subscribed } = local;
+        let Local { mut links, outbound, inbound, spawns, subscribed, .. } = local;
         if subscribed {
             self.subscriptions.forget(pid);
+        }
+        // Those of proxies, and those that wait for an acknowledgement (M6).
+        let kept: BTreeMap<_, _> = links.extract_if(.., |_, link| matches!(link, local::Link::Proxied(_))).collect();
+        if !kept.is_empty() {
+            self.locals.insert(pid, Local { links: kept, ended: true, ..Local::default() });
         }
         self.end_links(pid, links, reason);
         self.end_watched(pid, inbound, reason);

@@ -142,7 +142,7 @@ impl<C: Clone> Machine<C> {
         monitor: bool,
     ) {
         if link {
-            self.link_arrived(connection, parent, child, true);
+            self.link_arrived(connection, parent, child, None, true);
         }
         if monitor {
             self.monitor_arrived(connection, parent, reference, child, None, true);

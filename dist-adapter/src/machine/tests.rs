@@ -137,7 +137,7 @@ impl World {
         let machine = &mut self.nodes[index];
         let from = pid(1 - index);
         match signal {
-            Signal::Link { .. } => machine.link_arrived(CABLE, &from, PROCESS, alive),
+            Signal::Link { .. } => drop(machine.link_arrived(CABLE, &from, PROCESS, None, alive)),
             Signal::Unlink { id, .. } => machine.unlink_arrived(CABLE, id, &from, ExternalOrLocal::Local(PROCESS)),
             Signal::UnlinkAck { id, .. } => machine.ack_arrived(CABLE, id, &from, PROCESS),
             Signal::Exit { reason, .. } => machine.exit_arrived(CABLE, &from, PROCESS, reason),
@@ -404,7 +404,7 @@ fn what_was_asked_over_an_old_connection_does_not_hold_on_a_new_one() {
 #[test]
 fn one_relation_beyond_the_quota_ends_the_connection() {
     let mut machine = one_node();
-    machine.link_arrived(CABLE, &pid(1), PROCESS, true);
+    machine.link_arrived(CABLE, &pid(1), PROCESS, None, true);
     machine.monitor_arrived(CABLE, &pid(1), &reference(1, 1), PROCESS, None, true);
     // The same monitor twice is one registration.
     machine.monitor_arrived(CABLE, &pid(1), &reference(1, 1), PROCESS, None, true);

@@ -61,7 +61,7 @@ impl Call {
 }
 
 /// Returns the alias in a tag.
-fn alias_of(tag: TermRef<'_>) -> Option<TermRef<'_>> {
+pub(super) fn alias_of(tag: TermRef<'_>) -> Option<TermRef<'_>> {
     let (head, tail) = match tag.kind() {
         Kind::List(list) => {
             let mut items = list.iter();

@@ -3,11 +3,13 @@
 //! A message that no process receives is dropped. So is a message in the name of another node's
 //! process, or of a process of this node. Any other signal in such a name ends the connection.
 
-use crate::machine::{ExternalOrLocal, LocalObject, SpawnOutcome};
-use crate::term::{PidRef, Term};
+use atropos::Pid;
+
+use crate::machine::{ExternalOrLocal, LocalObject, Object, SpawnOutcome};
+use crate::term::{ErlPid, PidRef, Term};
 use crate::wire::{Control, ControlError, Received, SpawnResult, Target};
 
-use super::connection::Connection;
+use super::connection::{Connection, Ending};
 use super::identity::{ProcessId, atom};
 use super::inner::Node;
 use super::mail::Mail;
@@ -29,20 +31,17 @@ pub(super) fn dispatch(node: &Node, connection: &Connection, received: &Received
     match control {
         Control::Send { to, message, .. } => {
             if let Some(to) = node.local(to) {
-                let _ = node.runtime().send(to, Mail::Term(message));
+                node.receive(to, message);
             }
         }
         Control::SendName { name, message, .. } => {
-            let _ = node.runtime().send_name(name, Mail::Term(message));
+            node.receive_name(name, message);
         }
         Control::SendAlias { alias, message, .. } => node.post_alias(&alias.to_owned(), message),
         Control::Link { from, to } => {
             let from = from.to_owned();
             match node.local(to) {
-                Some(to) => {
-                    let is_alive = || node.runtime().is_alive(to);
-                    node.event(|machine| machine.link_arrived(id, &from, to.to_raw(), is_alive()));
-                }
+                Some(to) => link_arrived(node, connection, &from, to),
                 None => {
                     let to = ExternalOrLocal::External(to.to_owned());
                     node.event(|machine| machine.link_to_nobody(id, &from, to));
@@ -73,7 +72,11 @@ pub(super) fn dispatch(node: &Node, connection: &Connection, received: &Received
         }
         Control::Exit2 { from, to, reason } => {
             if let Some(to) = node.local(to) {
-                node.deliver_exit2(to, from.to_owned(), &reason);
+                if node.is_node_process(to) {
+                    node.deliver_exit2(to, from.to_owned(), &reason);
+                } else if !node.deliver_exit_by_proxy(to, from.to_owned(), &reason) {
+                    too_many_proxies(connection);
+                }
             }
         }
         Control::GroupLeader { leader, to } => {
@@ -145,6 +148,29 @@ pub(super) fn dispatch(node: &Node, connection: &Connection, received: &Received
         }
     }
     Ok(())
+}
+
+/// Handles LINK to a process of this life. An ordinary process is linked with the proxy of the
+/// other one, which passes everything on.
+fn link_arrived(node: &Node, connection: &Connection, from: &ErlPid, to: Pid) {
+    let mut proxy = None;
+    if !node.is_node_process(to) {
+        match node.proxy_of(Object::Pid(from.clone())) {
+            Ok(pid) => proxy = Some(pid),
+            Err(_) => return too_many_proxies(connection),
+        }
+    }
+    let is_alive = || node.runtime().is_alive(to);
+    let linked = node
+        .event(|machine| machine.link_arrived(connection.id, from, to.to_raw(), proxy.map(Pid::to_raw), is_alive()));
+    if let (true, Some(proxy)) = (linked, proxy) {
+        node.link_by_proxy(proxy, from, to);
+    }
+}
+
+fn too_many_proxies(connection: &Connection) {
+    let text = "the peer's processes have more proxies here than the limit".to_owned();
+    connection.close(Ending { text, reason: Term::atom("connection_closed") });
 }
 
 fn addressed(node: &Node, pid: PidRef<'_>) -> ExternalOrLocal {

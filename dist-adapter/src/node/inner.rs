@@ -20,6 +20,7 @@ use super::identity::{ProcessId, atom};
 use super::keeper::Kept;
 use super::mail::{Mail, remote_object};
 use super::net;
+use super::proxy::Notice;
 use super::reason::{reason_of, term_of};
 
 /// The options of a node.
@@ -49,6 +50,10 @@ pub struct Options {
     pub limits: WireLimits,
     /// How many monitors and links a peer may have here.
     pub peer_quota: usize,
+    /// How many proxies the processes of one peer may have here.
+    pub peer_proxies: usize,
+    /// How many messages may wait in the mailbox of a proxy; 0 means no limit.
+    pub proxy_mailbox: u32,
     /// The scopes of `pg` besides `pg`.
     pub pg_scopes: Vec<String>,
     /// The node speaks TLS, and with no one who does not.
@@ -70,6 +75,8 @@ impl Default for Options {
             busy_limit: 1 << 20,
             limits: WireLimits::default(),
             peer_quota: 1_000_000,
+            peer_proxies: 100_000,
+            proxy_mailbox: 65_536,
             pg_scopes: Vec::new(),
             tls: None,
         }
@@ -108,6 +115,8 @@ pub(super) struct Inner {
     /// Names that processes of the node have registered; the kernel says which are in force.
     names: Mutex<BTreeSet<String>>,
     pub(super) kept: Kept,
+    /// The proxies of other nodes' processes.
+    pub(super) proxies: super::proxy::Proxies,
     /// The names, locks and known nodes of `global`.
     pub(super) global: super::global::Tables,
     /// Handshakes that this node has accepted.
@@ -162,6 +171,7 @@ impl Inner {
             processes: Mutex::default(),
             names: Mutex::default(),
             kept: Kept::default(),
+            proxies: super::proxy::Proxies::default(),
             global: super::global::Tables::default(),
             accepting: net::UnderWay::default(),
             tasks: Mutex::default(),
@@ -228,10 +238,19 @@ impl Node {
                 }
             }
             Action::Watch(raw) => self.watch(machine, raw),
+            // A proxy monitors what it stands for, and nothing else.
+            Action::Down { watcher, reason, .. } if self.end_proxy(watcher, &reason) => {}
             Action::Down { watcher, reference, object, reason } => {
                 self.deliver(watcher, Mail::Down(reference, remote_object(object), reason));
             }
+            Action::Exit { to, reason, .. } if self.end_proxy(to, &reason) => {}
             Action::Exit { to, from, reason } => self.deliver_exit(to, from, &reason),
+            Action::Unlinked { proxy, pid } => {
+                if let Some(pid) = Pid::from_raw(pid) {
+                    self.notify_proxy(proxy, Notice::Unlinked(pid));
+                }
+            }
+            Action::Spawned { parent, outcome, .. } if self.spawned_for_proxy(parent, &outcome) => {}
             Action::Spawned { parent, reference, outcome } => {
                 self.deliver(parent, Mail::Spawned(reference, outcome));
             }

@@ -49,6 +49,7 @@
 //! | functions that peers may call and spawn | `exports`, `functions` |
 //! | services that peers expect | `net_kernel`, `rex`, `pg`, `global` |
 //! | what waits for a peer | `queue`, `connection` |
+//! | names of other nodes' processes for ordinary processes | `proxy` |
 //! | sockets, and everything else of Tokio | `net` |
 //! | what arrives | `dispatch` |
 
@@ -67,6 +68,7 @@ mod mail;
 mod net;
 mod net_kernel;
 mod pg;
+mod proxy;
 mod queue;
 mod reason;
 mod rex;
@@ -81,5 +83,8 @@ pub use identity::ProcessId;
 pub use inner::{Node, Options};
 pub use mail::{Incoming, Mail, MonitorObject};
 pub use net::TlsFiles;
+pub use proxy::{
+    Caller, ConversionErrors, ExportError, InboundRequest, OutboundRequest, RemoteError, RemoteServer, RemoteSpawn,
+};
 pub use reason::{TermReason, reason_of, term_of};
 pub use rpc::RpcError;

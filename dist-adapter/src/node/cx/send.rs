@@ -64,12 +64,7 @@ impl NodeCx {
     /// Sends a message without being held back, for a service that many peers share. A peer for
     /// which far more waits than the limit is taken not to read, and its connection is ended.
     pub fn send_now(&self, to: &Destination, message: Term) {
-        if let Some(connection) = self.node.post(self.pid(), to, message)
-            && connection.is_hopeless()
-        {
-            let text = "it does not read what services answer".to_owned();
-            connection.close(Ending { text, reason: Term::atom("connection_closed") });
-        }
+        self.node.post_now(self.pid(), to, message);
     }
 
     /// Sends a message with options.
@@ -99,7 +94,7 @@ impl NodeCx {
                 };
                 let _ = self.cx.exit(*pid, reason);
             }
-            ProcessId::Remote(pid) => self.node.post_exit(self.pid(), pid, reason),
+            ProcessId::Remote(pid) => self.node.post_exit(self.pid(), self.pid(), pid, reason),
         }
     }
 }
@@ -122,11 +117,11 @@ impl Node {
         let from = from.to_raw();
         let (node, outgoing) = match to {
             Destination::Process(ProcessId::Local(pid)) => {
-                let _ = self.runtime().send(*pid, Mail::Term(message));
+                self.receive(*pid, message);
                 return None;
             }
             Destination::Name(name) => {
-                let _ = self.runtime().send_name(name.as_str(), Mail::Term(message));
+                self.receive_name(name.as_str(), message);
                 return None;
             }
             Destination::Alias(alias) if alias.node == *self.name() => {
@@ -144,16 +139,31 @@ impl Node {
         connection.push(outgoing).then_some(connection)
     }
 
+    /// Sends a message without being held back; see [`NodeCx::send_now`].
+    pub(in crate::node) fn post_now(&self, from: Pid, to: &Destination, message: Term) {
+        if let Some(connection) = self.post(from, to, message)
+            && connection.is_hopeless()
+        {
+            let text = "it does not read what services answer".to_owned();
+            connection.close(Ending { text, reason: Term::atom("connection_closed") });
+        }
+    }
+
     /// Delivers a message through an alias of this node.
     pub(in crate::node) fn post_alias(&self, alias: &ErlReference, message: Term) {
         let Some(number) = self.own_reference(alias.as_ref()) else { return };
+        if self.answered(number, &message) {
+            return;
+        }
         let (Some(pid), Some(reference)) = (self.alias(number), Reference::from_raw(number)) else { return };
         let _ = self.runtime().send_alias(Alias::new(pid, reference), Mail::Alias(number, message));
     }
 
-    fn post_exit(&self, from: Pid, to: &ErlPid, reason: &Term) {
+    /// Sends an exit signal to a process of another node, behind what `via` has sent there.
+    pub(in crate::node) fn post_exit(&self, via: Pid, from: Pid, to: &ErlPid, reason: &Term) {
         if let Some(connection) = self.connect_to(&to.node) {
-            connection.push(Outgoing::Exit { from: from.to_raw(), to: to.clone(), reason: reason.clone() });
+            let (via, from) = (via.to_raw(), from.to_raw());
+            connection.push(Outgoing::Exit { via, from, to: to.clone(), reason: reason.clone() });
         }
     }
 
