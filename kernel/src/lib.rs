@@ -73,7 +73,7 @@ pub use catch_drop::{CatchDrop, CatchEach, DropCatcher};
 pub use config::MAX_CORES;
 pub use kernel::handle::Kernel;
 pub use kernel::platform;
-pub use kernel::platform::{CatchPanic, Platform};
+pub use kernel::platform::{CatchPanic, Forwarded, Platform};
 pub use kernel::{Limits, Options};
 pub use mailbox::limit::Overflow;
 pub use mailbox::queue::Cursor;

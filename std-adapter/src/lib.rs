@@ -40,6 +40,7 @@ mod exit_ring;
 pub mod exit_stream;
 pub mod exit_watch;
 mod fork;
+pub mod forward;
 pub mod handle;
 mod lease;
 mod membarrier;
@@ -63,17 +64,18 @@ mod worker;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, AnyMessage, Body, BodyPoll, Context, Cursor, Cx, Down, Dump, Exit, ExitCause, LinkError,
-    MonitorError, MonitorTarget, Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture,
-    Reason, ReasonKind, ReasonValue, Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, SendError,
-    SendReservation, SendTarget, SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply,
-    task::WithResult,
+    Address, Alias, AliasMode, AnyMessage, Body, BodyPoll, Context, Cursor, Cx, Down, Dump, Exit, ExitCause, Forwarded,
+    LinkError, MonitorError, MonitorTarget, Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo,
+    QueryFuture, Reason, ReasonKind, ReasonValue, Received, Recipient, Reference, RegisterError, Reply, ReplyFuture,
+    SendError, SendReservation, SendTarget, SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus,
+    reply, task::WithResult,
 };
 pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use exit_stream::{ExitEvent, ExitStream};
 pub use exit_watch::{ExitWatch, Outcome, PrepareError, PreparedExit, ResultUnavailable, TypedOutcome, WatchError};
+pub use forward::Forward;
 pub use handle::Handle;
 pub use otp_host::HostRequest;
 pub use panics::panic_value;

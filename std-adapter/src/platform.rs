@@ -10,10 +10,11 @@ use std::time::Instant;
 use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::Guard;
 use atropos_kernel::task::coop::poll_proceed_here;
-use atropos_kernel::{CatchDrop, CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
+use atropos_kernel::{AnyMessage, CatchDrop, CatchPanic, FiredWatch, Forwarded, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
+use crate::forward::Forwarders;
 use crate::lease::Lease;
 use crate::membarrier;
 use crate::panics::{catch_panic, contain_as_reason};
@@ -56,6 +57,7 @@ pub(crate) struct ThreadPlatform {
     callbacks: Arc<Callbacks>,
     subscribers: Subscribers,
     lease: Lease,
+    forwarders: Forwarders,
 }
 
 impl ThreadPlatform {
@@ -70,11 +72,16 @@ impl ThreadPlatform {
             callbacks: Arc::new(callbacks),
             subscribers: Subscribers::new(),
             lease,
+            forwarders: Forwarders::default(),
         }
     }
 
     pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
         &self.callbacks
+    }
+
+    pub(crate) fn forwarders(&self) -> &Forwarders {
+        &self.forwarders
     }
 
     pub(crate) fn subscribers(&self) -> &Subscribers {
@@ -130,6 +137,18 @@ unsafe impl Platform for ThreadPlatform {
 
     fn panic_catcher(&self) -> Option<CatchPanic> {
         Some(|code| drop(catch_panic(code)))
+    }
+
+    fn forward(&self, proxy: Pid, sender: Option<Pid>, message: AnyMessage) -> Forwarded {
+        self.forwarders.forward(proxy, sender, message)
+    }
+
+    fn on_proxy_signal(&self, proxy: Pid) {
+        self.forwarders.on_proxy_signal(proxy);
+    }
+
+    fn not_queued(&self, proxy: Pid, message: AnyMessage) -> AnyMessage {
+        self.forwarders.not_queued(proxy, message)
     }
 
     fn on_watch_fired(&self, fired: FiredWatch) {

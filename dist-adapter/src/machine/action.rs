@@ -40,9 +40,6 @@ pub enum Signal {
     UnlinkAck { id: u64, from: ExternalOrLocal, to: ErlPid },
     /// EXIT or PAYLOAD_EXIT: the end of a linked process. `from` may never have existed.
     Exit { from: ExternalOrLocal, to: ErlPid, reason: Term },
-    /// The same for the end of a process that is linked through a proxy: `via` is the process whose
-    /// order the signal keeps.
-    ExitVia { via: u64, from: u64, to: ErlPid, reason: Term },
     /// MONITOR_P: the request of a notice.
     Monitor { from: u64, object: Object, reference: u64 },
     /// DEMONITOR_P: the request is withdrawn.

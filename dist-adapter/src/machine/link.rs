@@ -11,9 +11,7 @@
 //! | the process ends | | send EXIT | |
 //! | the connection ends | | deliver `noconnection` | remove |
 //!
-//! A link *by a proxy* ([`Machine::link_by`]) is an active link whose EXIT the proxy gets, and
-//! whose local end the proxy reports ([`Machine::end_link`]): it knows when everything that the
-//! local process has sent through it has gone out.
+//! A link *by a proxy* ([`Machine::link_by`]) is an active link whose EXIT the proxy gets.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -29,68 +27,51 @@ impl<C: Clone> Machine<C> {
     /// Links a local process with a remote one. Without a connection, even one that is being made,
     /// the process gets the exit signal `noconnection`.
     pub fn link(&mut self, pid: u64, to: &ErlPid) {
-        let Some(connection) = self.peers.get(&to.node).map(|peer| peer.connection) else {
-            let reason = Term::atom("noconnection");
-            self.act(Action::Exit { to: pid, from: to.clone(), reason });
-            return;
-        };
-        if self.is_linked(pid, to) {
-            return;
-        }
-        self.local(pid).links.insert(to.clone(), Link::Active);
-        if let Some(peer) = self.peer_of(connection) {
-            peer.links.insert((to.clone(), pid));
-        }
-        self.send(connection, Signal::Link { from: pid, to: to.clone() });
+        self.link_as(Link::Active, pid, to);
     }
 
-    /// Links a local process with a remote one for which it has a proxy: the proxy gets the EXIT,
-    /// and reports the end of the local process by [`Machine::end_link`].
+    /// Links a local process with a remote one for which it has a proxy, which gets the EXIT.
     pub fn link_by(&mut self, proxy: u64, pid: u64, to: &ErlPid) {
+        self.link_as(Link::Proxied(proxy), pid, to);
+    }
+
+    fn link_as(&mut self, link: Link, pid: u64, to: &ErlPid) {
         let Some(connection) = self.peers.get(&to.node).map(|peer| peer.connection) else {
-            let reason = Term::atom("noconnection");
-            self.act(Action::Exit { to: proxy, from: to.clone(), reason });
+            let (to, from, reason) = (link.receiver(pid).unwrap_or(pid), to.clone(), Term::atom("noconnection"));
+            self.act(Action::Exit { to, from, reason });
             return;
         };
         if self.is_linked(pid, to) {
             return;
         }
-        self.local(pid).links.insert(to.clone(), Link::Proxied(proxy));
+        self.local(pid).links.insert(to.clone(), link);
         if let Some(peer) = self.peer_of(connection) {
             peer.links.insert((to.clone(), pid));
         }
         self.send(connection, Signal::Link { from: pid, to: to.clone() });
-    }
-
-    /// Reports the end of a local process to the remote one that it is linked with by a proxy.
-    pub fn end_link(&mut self, pid: u64, to: &ErlPid, reason: &Term) {
-        let Some(Link::Proxied(via)) = self.link_with(pid, to) else { return };
-        let Some(connection) = self.peers.get(&to.node).map(|peer| peer.connection) else { return };
-        self.remove_link(connection, to, pid);
-        self.send(connection, Signal::ExitVia { via, from: pid, to: to.clone(), reason: reason.clone() });
     }
 
     /// Ends the links by a proxy that ends while the process lives that it stands for.
     pub fn end_proxy(&mut self, proxy: u64, to: &ErlPid) {
-        let Some(peer) = self.peers.get(&to.node) else { return };
-        let linked = peer.links.range((to.clone(), 0)..=(to.clone(), u64::MAX)).map(|(_, pid)| *pid);
-        for pid in linked.collect::<Vec<_>>() {
-            if self.link_with(pid, to) == Some(Link::Proxied(proxy)) {
-                self.unlink(pid, to);
-            }
+        for pid in self.linked_by(proxy, to).collect::<Vec<_>>() {
+            self.unlink(pid, to);
         }
+    }
+
+    /// Returns `true` if there is a link by a proxy: its end is an EXIT, or UNLINK.
+    pub fn is_proxied(&self, proxy: u64, to: &ErlPid) -> bool {
+        self.linked_by(proxy, to).next().is_some()
+    }
+
+    fn linked_by<'a>(&'a self, proxy: u64, to: &'a ErlPid) -> impl Iterator<Item = u64> + 'a {
+        let links = self.peers.get(&to.node).map(|peer| peer.links.range((to.clone(), 0)..=(to.clone(), u64::MAX)));
+        let linked = links.into_iter().flatten().map(|(_, pid)| *pid);
+        linked.filter(move |pid| self.link_with(*pid, to) == Some(Link::Proxied(proxy)))
     }
 
     /// Returns `true` if a local process has an active link with a remote one.
     pub fn is_linked(&self, pid: u64, to: &ErlPid) -> bool {
         self.link_with(pid, to).is_some_and(Link::is_active)
-    }
-
-    /// Forgets a local process that has ended once nothing of it is left (M6).
-    fn forget_ended(&mut self, pid: u64) {
-        if self.locals.get(&pid).is_some_and(|local| local.ended && local.links.is_empty()) {
-            self.locals.remove(&pid);
-        }
     }
 
     /// Ends a link of a local process.
@@ -116,7 +97,6 @@ impl<C: Clone> Machine<C> {
         if let Some(peer) = self.peer_of(connection) {
             peer.links.remove(&(remote.clone(), pid));
         }
-        self.forget_ended(pid);
     }
 
     fn link_with(&self, pid: u64, remote: &ErlPid) -> Option<Link> {
@@ -201,7 +181,7 @@ impl<C: Clone> Machine<C> {
             let Some(peer) = self.peers.get_mut(&remote.node) else { continue };
             peer.links.remove(&(remote.clone(), pid));
             let connection = peer.connection;
-            if link == Link::Active {
+            if link.is_active() {
                 let from = ExternalOrLocal::Local(pid);
                 self.send(connection, Signal::Exit { from, to: remote, reason: reason.clone() });
             }
@@ -215,7 +195,6 @@ impl<C: Clone> Machine<C> {
                 let reason = Term::atom("noconnection");
                 self.act(Action::Exit { to, from: remote.clone(), reason });
             }
-            self.forget_ended(*pid);
         }
     }
 
@@ -223,16 +202,13 @@ impl<C: Clone> Machine<C> {
     pub(super) fn forget_unlinks(&mut self, node: &Atom) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let locals = &mut self.locals;
-        let mut ended = Vec::new();
         peer.links.retain(|(remote, pid)| {
             let Some(local) = locals.get_mut(pid) else { return false };
             let is_active = local.links.get(remote).is_some_and(|link| link.is_active());
             if !is_active {
                 local.links.remove(remote);
-                ended.push(*pid);
             }
             is_active
         });
-        ended.into_iter().for_each(|pid| self.forget_ended(pid));
     }
 }

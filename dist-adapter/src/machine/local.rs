@@ -12,8 +12,8 @@ use super::action::Object;
 pub(super) enum Link {
     /// The processes are linked.
     Active,
-    /// The same, and the local process is linked with this proxy of the remote one: the proxy gets
-    /// the EXIT in its place, and says when the local process has ended ([`super::Machine::end_link`]).
+    /// The same, and the local process is linked with this proxy of the remote one, which gets the
+    /// EXIT in its place.
     Proxied(u64),
     /// This side has unlinked with this id, and the peer has not acknowledged it.
     Unlinking(u64),
@@ -55,8 +55,6 @@ pub(super) struct Local {
     pub(super) spawns: BTreeSet<(Atom, u64)>,
     /// The process is told of nodes.
     pub(super) subscribed: bool,
-    /// The process has ended. What is left is links whose ends their proxies report (M6).
-    pub(super) ended: bool,
 }
 
 impl Local {

@@ -26,8 +26,6 @@
 //!   relations.
 //! - **M5.** What a peer makes this node keep (its links with and its monitors of local processes)
 //!   is counted, and one too many ends the connection ([`Action::Close`]).
-//! - **M6.** A link by a proxy outlasts its local process until its proxy reports the end. An entry
-//!   of a process that has ended contains such links only, and goes with the last of them.
 //!
 //! | noun | module |
 //! | --- | --- |
@@ -225,14 +223,9 @@ impl<C: Clone> Machine<C> {
     /// are withdrawn.
     pub fn exited(&mut self, pid: u64, reason: &Term) {
         let Some(local) = self.locals.remove(&pid) else { return };
-        let Local { mut links, outbound, inbound, spawns, subscribed, .. } = local;
+        let Local { links, outbound, inbound, spawns, subscribed } = local;
         if subscribed {
             self.subscriptions.forget(pid);
-        }
-        // Those of proxies, and those that wait for an acknowledgement (M6).
-        let kept: BTreeMap<_, _> = links.extract_if(.., |_, link| matches!(link, local::Link::Proxied(_))).collect();
-        if !kept.is_empty() {
-            self.locals.insert(pid, Local { links: kept, ended: true, ..Local::default() });
         }
         self.end_links(pid, links, reason);
         self.end_watched(pid, inbound, reason);
@@ -265,6 +258,11 @@ impl<C: Clone> Machine<C> {
     pub fn monitors_of(&self, pid: u64) -> Vec<Object> {
         let objects = |local: &Local| local.outbound.values().map(|monitor| monitor.object.clone()).collect();
         self.locals.get(&pid).map(objects).unwrap_or_default()
+    }
+
+    /// Returns `true` if a local process monitors something at another node.
+    pub fn has_monitors(&self, pid: u64) -> bool {
+        self.locals.get(&pid).is_some_and(|local| !local.outbound.is_empty())
     }
 
     /// Returns the remote processes that monitor a local one, one item for each monitor.

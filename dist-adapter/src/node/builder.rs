@@ -139,6 +139,7 @@ impl Builder {
         let local = Local { name: name.into(), flags, creation, cookie: cookie.into() };
         let tokio = tokio::runtime::Handle::current();
         let node = Node(Arc::new(Inner::new(options, local, port, tls, handle.clone(), tokio, exports)));
+        node.open_gate();
         node.keep("net_kernel", net_kernel::run).map_err(StartError::Service)?;
         node.keep("rex", rex::run).map_err(StartError::Service)?;
         node.start_global().map_err(StartError::Service)?;

@@ -21,32 +21,11 @@ use super::queue::{NOBODY, Queue, Waiting};
 /// What is sent to a peer.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    Send {
-        from: u64,
-        to: ErlPid,
-        message: Term,
-    },
-    SendName {
-        from: u64,
-        name: Atom,
-        message: Term,
-    },
-    SendAlias {
-        from: u64,
-        alias: ErlReference,
-        message: Term,
-    },
-    /// `via` is the process whose order the signal keeps: the sender, or its proxy of the receiver.
-    Exit {
-        via: u64,
-        from: u64,
-        to: ErlPid,
-        reason: Term,
-    },
-    GroupLeader {
-        leader: ErlPid,
-        to: ErlPid,
-    },
+    Send { from: u64, to: ErlPid, message: Term },
+    SendName { from: u64, name: Atom, message: Term },
+    SendAlias { from: u64, alias: ErlReference, message: Term },
+    Exit { from: u64, to: ErlPid, reason: Term },
+    GroupLeader { leader: ErlPid, to: ErlPid },
     Signal(Signal),
 }
 
@@ -64,7 +43,7 @@ impl Outgoing {
             Self::Send { from, .. }
             | Self::SendName { from, .. }
             | Self::SendAlias { from, .. }
-            | Self::Exit { via: from, .. } => *from,
+            | Self::Exit { from, .. } => *from,
             Self::GroupLeader { .. } => NOBODY,
             Self::Signal(signal) => match signal {
                 Signal::Link { from, .. }
@@ -74,7 +53,6 @@ impl Outgoing {
                 | Signal::UnlinkAck { from: ExternalOrLocal::Local(from), .. }
                 | Signal::Exit { from: ExternalOrLocal::Local(from), .. }
                 | Signal::Down { from: LocalObject::Pid(ExternalOrLocal::Local(from)), .. }
-                | Signal::ExitVia { via: from, .. }
                 | Signal::DownOf { from, .. } => *from,
                 Signal::Spawn { request, .. } => request.parent,
                 Signal::SpawnReply { result: Ok(child), .. } => *child,
@@ -91,12 +69,9 @@ impl Outgoing {
                 message.as_bytes().len()
             }
             Self::Exit { reason, .. } => reason.as_bytes().len(),
-            Self::Signal(
-                Signal::Exit { reason, .. }
-                | Signal::ExitVia { reason, .. }
-                | Signal::Down { reason, .. }
-                | Signal::DownOf { reason, .. },
-            ) => reason.as_bytes().len(),
+            Self::Signal(Signal::Exit { reason, .. } | Signal::Down { reason, .. } | Signal::DownOf { reason, .. }) => {
+                reason.as_bytes().len()
+            }
             Self::Signal(Signal::Spawn { request, .. }) => {
                 request.arguments.as_bytes().len() + request.options.as_bytes().len()
             }
@@ -123,7 +98,7 @@ impl Outgoing {
                 let alias = alias.as_ref();
                 control(Control::SendAlias { from: from.as_ref(), alias, message: message.clone() }, out)
             }
-            Self::Exit { from, to, reason, .. } => {
+            Self::Exit { from, to, reason } => {
                 let from = own(*from);
                 control(Control::Exit2 { from: from.as_ref(), to: to.as_ref(), reason: reason.clone() }, out)
             }
@@ -164,10 +139,6 @@ fn encode_signal(
         Signal::Exit { from, to, reason } => {
             let reason = reason.clone();
             encode(&Control::Exit { from: named(from).as_ref(), to: to.as_ref(), reason }, agreed, out)
-        }
-        Signal::ExitVia { from, to, reason, .. } => {
-            let reason = reason.clone();
-            encode(&Control::Exit { from: own(*from).as_ref(), to: to.as_ref(), reason }, agreed, out)
         }
         Signal::Monitor { from, object, reference } => {
             let (from, reference) = (own(*from), node.reference(*reference));

@@ -10,7 +10,7 @@ use atropos::facility::KernelAccess;
 use atropos::{Handle, Pid, Reason};
 use tracing::warn;
 
-use crate::machine::{Action, Counts, Machine};
+use crate::machine::{Action, Counts, Machine, Object};
 use crate::term::{Atom, ErlPid, Term};
 use crate::wire::{Flags, Local, WireLimits};
 
@@ -238,6 +238,12 @@ impl Node {
                 }
             }
             Action::Watch(raw) => self.watch(machine, raw),
+            // A process that has ended gives `noproc` to a relation that comes too late. If its
+            // proxy has another relation with it, that one has the reason.
+            Action::Down { watcher, object: Object::Pid(object), reason, .. }
+                if reason.view().is_atom("noproc") && machine.is_proxied(watcher, &object) => {}
+            Action::Exit { to, reason, .. }
+                if reason.view().is_atom("noproc") && machine.has_monitors(to) && self.is_proxy(to) => {}
             // A proxy monitors what it stands for, and nothing else.
             Action::Down { watcher, reason, .. } if self.end_proxy(watcher, &reason) => {}
             Action::Down { watcher, reference, object, reason } => {
@@ -275,8 +281,13 @@ impl Node {
 
     /// Answers all that peers have asked of a process that has ended.
     fn process_ended(&self, raw: u64, outcome: &atropos::Outcome) {
-        let reason = outcome.reason.as_ref().map_or_else(|| Term::atom("noproc"), term_of);
-        self.event(|machine| machine.exited(raw, &reason));
+        self.process_has_ended(raw, outcome.reason.as_ref().map_or_else(|| Term::atom("noproc"), term_of));
+    }
+
+    /// Does the same with a reason, behind what the process has sent through proxies.
+    pub(super) fn process_has_ended(&self, raw: u64, reason: Term) {
+        let node = self.clone();
+        self.after_waiting(move || node.event(|machine| machine.exited(raw, &reason)));
     }
 
     /// Asks for the end of the node once a process has ended. What peers have asked of it has been

@@ -23,6 +23,8 @@ enum Message {
     /// Keeps the reply for ever.
     Keep(Reply<i64>),
     Forget(Reply<i64>),
+    /// Answers, and ends.
+    Last(Reply<i64>),
     Stop(Atom),
 }
 
@@ -33,6 +35,7 @@ enum Wire {
     Get,
     Keep,
     Forget,
+    Last,
     Stop(Atom),
 }
 
@@ -45,6 +48,10 @@ impl Server for Counter {
             Message::Get(reply) => reply.send(self.value),
             Message::Keep(reply) => self.kept.push(reply),
             Message::Forget(reply) => drop(reply),
+            Message::Last(reply) => {
+                reply.send(self.value);
+                return Next::Stop(Reason::NORMAL);
+            }
             Message::Stop(reason) => return Next::Stop(atropos_dist::node::reason_of(&Term::from(&reason))),
         }
         Next::Wait
@@ -58,6 +65,7 @@ impl RemoteServer for Counter {
             Message::Get(reply) => OutboundRequest::call(&Wire::Get, reply),
             Message::Keep(reply) => OutboundRequest::call(&Wire::Keep, reply),
             Message::Forget(reply) => OutboundRequest::call(&Wire::Forget, reply),
+            Message::Last(reply) => OutboundRequest::call(&Wire::Last, reply),
             Message::Stop(reason) => OutboundRequest::message(&Wire::Stop(reason)),
         }
     }
@@ -68,6 +76,7 @@ impl RemoteServer for Counter {
                 Wire::Get => caller.reply().map(Message::Get),
                 Wire::Keep => caller.reply().map(Message::Keep),
                 Wire::Forget => caller.reply().map(Message::Forget),
+                Wire::Last => caller.reply().map(Message::Last),
                 _ => None,
             },
             InboundRequest::Cast(term) | InboundRequest::Other(term) => match from_term(&term)? {
@@ -136,6 +145,19 @@ fn text(error: CallError) -> String {
         CallError::Down(reason) => term_of(&reason).to_string(),
         error => error.to_string(),
     }
+}
+
+#[test]
+fn an_answer_comes_before_the_end_of_its_server() {
+    let pair = Pair::new();
+    for round in 0..20 {
+        for node in [&pair.second, &pair.first] {
+            let server = server(&pair, node, &format!("counter {round}"));
+            let said = pair.run(async move |cx: Context<()>| server.call(&cx, Message::Last).await);
+            assert_eq!(said, Ok(0), "{round}");
+        }
+    }
+    pair.stop();
 }
 
 #[test]

@@ -121,5 +121,5 @@ fn the_shutdown_of_a_runtime_does_not_end_processes_of_other_nodes() {
         second.stop().await;
         first.stop().await;
     });
-    there.map(|there| there.shutdown(crate::pair::PATIENCE).expect("all processes end"));
+    there.shutdown(crate::pair::PATIENCE).expect("all processes end");
 }

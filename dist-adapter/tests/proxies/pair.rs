@@ -17,6 +17,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Word {
     /// Answer with this number, and the bytes of the other field are ballast.
     Ping { from: ErlPid, n: u32, ballast: Vec<u8> },
+    /// Answer so often, with ballast, and end.
+    Burst { from: ErlPid, times: u32, ballast: usize },
     /// End with this reason.
     Die(Atom),
     /// Link with a process.
@@ -33,6 +35,7 @@ pub(crate) enum Word {
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub(crate) enum Heard {
     Pong(u32),
+    Ballast(u32, Vec<u8>),
     Exited(ErlPid, Term),
 }
 
@@ -49,6 +52,14 @@ pub(crate) async fn worker(node: Node, cx: Context<Word>) -> Reason {
             Received::Message(Word::Ping { from, n, .. }) => {
                 let to = node.remote::<Heard>(node.process(from.as_ref())).expect("a proxy");
                 cx.send(to, Heard::Pong(n)).expect("it lives");
+            }
+            Received::Message(Word::Burst { from, times, ballast }) => {
+                let to = node.remote::<Heard>(node.process(from.as_ref())).expect("a proxy");
+                for n in 0..times {
+                    let heard = Heard::Ballast(n, vec![1; if n % 4 == 3 { ballast } else { 0 }]);
+                    cx.send_wait(to, heard, None).await.expect("it lives");
+                }
+                return Reason::NORMAL;
             }
             Received::Message(Word::Die(reason)) => return reason_of(&Term::from(&reason)),
             Received::Message(Word::Link(pid)) => cx.link(pid_of(&pid)).expect("it lives"),
@@ -91,7 +102,7 @@ fn waits<'a>(cx: &'a mut NodeCx, _: &'a Arguments) -> Running<'a> {
 /// Two nodes, the second of which knows where the first is. The scenarios run at the second.
 pub(crate) struct Pair {
     pub(crate) tokio: tokio::runtime::Runtime,
-    pub(crate) there: Option<Runtime>,
+    pub(crate) there: Runtime,
     pub(crate) here: Runtime,
     pub(crate) first: Node,
     pub(crate) second: Node,
@@ -108,19 +119,23 @@ impl Pair {
     }
 
     pub(crate) fn with(second: Options) -> Self {
+        Self::with_both(options(), second)
+    }
+
+    pub(crate) fn with_both(first_options: Options, second: Options) -> Self {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let tokio = tokio.expect("threads");
         let here = Runtime::builder().cores(2).build().expect("threads");
         let there = Runtime::builder().cores(1).build().expect("threads");
         let (first, second) = tokio.block_on(async {
             let builder = |name: &str| Node::builder(name).cookie("c").export("tests", "waits", 0, Arc::new(waits));
-            let first = builder("first@127.0.0.1").options(options()).start(&there.handle()).await;
+            let first = builder("first@127.0.0.1").options(first_options).start(&there.handle()).await;
             let first = first.expect("a free port");
             let peers = BTreeMap::from([("first@127.0.0.1".to_owned(), ("127.0.0.1".to_owned(), first.port()))]);
             let second = builder("second@127.0.0.1").options(Options { peers, ..second });
             (first, second.start(&here.handle()).await.expect("a free port"))
         });
-        Self { tokio, there: Some(there), here, first, second }
+        Self { tokio, there, here, first, second }
     }
 
     /// Starts a worker at a node, and returns its pid there.
@@ -180,7 +195,7 @@ impl Pair {
             assert_eq!((counts.links, counts.monitors, counts.monitored_by), (0, 0, 0));
         }
         self.here.shutdown(PATIENCE).expect("all processes end");
-        self.there.map(|there| there.shutdown(PATIENCE).expect("all processes end"));
+        self.there.shutdown(PATIENCE).expect("all processes end");
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use atropos::{Context, ExitCause, MonitorTarget, Reason, Received};
-use atropos_dist::node::{Node, term_of};
+use atropos::{Context, ExitCause, MonitorTarget, Peek, Reason, Received};
+use atropos_dist::node::{Node, Options, term_of};
 use atropos_dist::term::{ErlPid, Term};
 
-use crate::pair::{Heard, Pair, Stage, Word, atom, eventually};
+use crate::pair::{Heard, Pair, Stage, Word, atom, eventually, options};
 
 /// The next signal, as text.
 async fn signal(cx: &Context<Heard>, stage: &Stage) -> String {
@@ -37,7 +37,7 @@ fn the_end_of_a_process_is_told_with_its_reason() {
             stage.tell(&cx, Word::Die(atom(reason)));
             let told = [signal(&cx, &stage).await, signal(&cx, &stage).await];
             // Of the dead there is nothing to link with; a monitor says that it is dead.
-            assert_eq!(stage.node.remote_pid(&stage.node.process(stage.worker_pid.as_ref())).is_ok(), true);
+            assert!(stage.node.remote_pid(&stage.node.process(stage.worker_pid.as_ref())).is_ok());
             told
         });
         assert_eq!(told, [format!("exit {reason}"), format!("down {reason}")]);
@@ -238,13 +238,17 @@ fn the_loss_of_the_connection_ends_links_on_both_sides() {
                 cx.recv().await;
             })
             .expect("a process");
+        let own = cx.address();
         let third = async move |cx: Context<()>| {
             cx.link(proxy).expect("it lives");
             cx.unlink(proxy);
+            cx.send(own, Heard::Pong(3)).expect("it lives");
             cx.recv().await;
         };
         let third = cx.spawn(third).expect("a process");
-        while second.counts().links < 2 {
+        cx.recv_match(|peek| matches!(peek, Peek::Message(_))).await;
+        assert!(second.connect(&name).await);
+        while second.counts().links != 2 {
             cx.sleep(Duration::from_millis(1)).await;
         }
         assert!(second.disconnect(&name).await);
@@ -285,4 +289,25 @@ fn the_host_waits_for_a_process_of_another_node() {
     assert_eq!(ends[0], ends[1]);
     assert_eq!(ends[0].1.as_ref().map(term_of), Some(Term::atom("boom")));
     pair.stop();
+}
+
+#[test]
+fn what_a_process_has_sent_comes_before_its_end() {
+    for busy_limit in [1 << 20, 1] {
+        let pair = Pair::with_both(Options { busy_limit, ..options() }, options());
+        for ballast in [0, 200_000] {
+            let heard = pair.both(move |cx, stage| async move {
+                cx.monitor(stage.worker).expect("memory");
+                stage.tell(&cx, Word::Burst { from: stage.own.clone(), times: 40, ballast });
+                let mut heard = 0;
+                while let Received::Message(Heard::Ballast(n, _)) = cx.recv().await {
+                    assert_eq!(n, heard);
+                    heard += 1;
+                }
+                heard
+            });
+            assert_eq!(heard, 40);
+        }
+        pair.stop();
+    }
 }

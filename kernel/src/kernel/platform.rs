@@ -1,5 +1,6 @@
 //! [`Platform`]: what the kernel needs from the environment in which it runs.
 
+use crate::ops::send::AnyMessage;
 use crate::pid::Pid;
 use crate::process::relation::host_watch::FiredWatch;
 use crate::reason::Reason;
@@ -7,6 +8,15 @@ use crate::reclaim::Guard;
 
 pub use crate::catch_drop::CatchPanic;
 pub use crate::kernel_ptr::CurrentSlot;
+
+/// What became of a message for a proxy ([`Platform::forward`]).
+#[derive(Debug)]
+pub enum Forwarded {
+    /// It is on its way.
+    Sent,
+    /// It goes into the mailbox of the proxy, as any message does.
+    Queue(AnyMessage),
+}
 
 /// The platform interface of the kernel: a clock, a way to wake a core, a place for the current
 /// slice, and a way to catch a panic.
@@ -118,6 +128,28 @@ pub unsafe trait Platform: Send + Sync + 'static {
     /// [`crate::Options::generations`] may be lent to another kernel.
     fn on_kernel_drop(&self, last_generation: u32) {
         let _ = last_generation;
+    }
+
+    /// Takes a message for a proxy ([`crate::SpawnOptions::proxy`]) in the proxy's place, in the
+    /// thread that sends it: so what `sender` does next comes after it, wherever it goes. `sender`
+    /// is the process that runs in this thread, if there is one. The message is in the box that
+    /// [`crate::AnyMessage`] describes.
+    fn forward(&self, proxy: Pid, sender: Option<Pid>, message: AnyMessage) -> Forwarded {
+        let _ = (proxy, sender);
+        Forwarded::Queue(message)
+    }
+
+    /// Handles an EXIT of a process that goes into the mailbox of a proxy ([`Platform::forward`]):
+    /// what its sender sends to the proxy next comes after it. Must not call the kernel.
+    fn on_proxy_signal(&self, proxy: Pid) {
+        let _ = proxy;
+    }
+
+    /// Takes a message back that was to be queued ([`Forwarded::Queue`]) and could not be. Returns
+    /// it as it was before.
+    fn not_queued(&self, proxy: Pid, message: AnyMessage) -> AnyMessage {
+        let _ = proxy;
+        message
     }
 
     /// Handles a panic of a destructor that has no other place to be reported.

@@ -37,6 +37,9 @@ pub(crate) fn send(kernel_cx: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason:
         Err(NoMemory) if kills => return Ok(waker::kill(process, kernel_cx)),
         Err(error) => return Err(error),
     };
+    if process.proxy && from.is_some() {
+        kernel_cx.kernel.world().on_proxy_signal(to);
+    }
     Ok(kernel_cx.push(process, HeldNode::of(signal)).map_err(|refused| kernel_cx.release(refused)).is_ok())
 }
 
@@ -47,6 +50,7 @@ pub(crate) fn send(kernel_cx: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason:
 pub(crate) fn tell_proxy(kernel_cx: &KernelCx<'_>, from: Pid, proxy: ProcessRef<'_>, cause: ExitCause) {
     match ExitSignal::try_new(kernel_cx, Some(from), Reason::NORMAL, cause) {
         Ok(signal) => {
+            kernel_cx.kernel.world().on_proxy_signal(proxy.pid);
             let _ = kernel_cx.push(proxy, HeldNode::of(signal)).map_err(|refused| kernel_cx.release(refused));
         }
         Err(NoMemory) => _ = waker::kill(proxy, kernel_cx),

@@ -5,6 +5,8 @@ use core::any::{Any, TypeId};
 use core::fmt;
 
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::platform::Forwarded;
+use crate::kernel_ptr::KernelPtr;
 use crate::mailbox::limit::{Admission, Overflow};
 use crate::memory::pool_box::PoolBox;
 use crate::memory::{NoMemory, try_box_with};
@@ -251,7 +253,42 @@ fn send_boxed<M: Send + 'static>(
     with: Attachment,
 ) -> Result<(), SendError<M>> {
     let message = boxed(process.vtable.takes, message)?;
-    send_with(kernel_cx, process, message, with).map_err(|error| error.map(unboxed))
+    if !process.proxy {
+        return send_with(kernel_cx, process, message, with).map_err(|error| error.map(unboxed));
+    }
+    forward(kernel_cx, process, message, with).map_err(|error| error.map(unboxed))
+}
+
+/// Sends a message to a proxy: the platform takes it, or the mailbox.
+fn forward(
+    kernel_cx: &KernelCx<'_>,
+    proxy: ProcessRef<'_>,
+    message: AnyMessage,
+    with: Attachment,
+) -> Result<(), SendError<AnyMessage>> {
+    if proxy.mailbox.is_closed() {
+        return Err(SendError::NoProc(message));
+    }
+    let with = match with {
+        // The watch is in the proxy's mailbox before the message is on its way: the requester
+        // learns of the proxy's end by a request without a message.
+        Attachment::Watch(_) => {
+            let nothing: AnyMessage = Box::new(());
+            if let Err(error) = send_with(kernel_cx, proxy, nothing, with) {
+                return Err(error.map(|_| message));
+            }
+            Attachment::Nothing
+        }
+        with => with,
+    };
+    let kernel = kernel_cx.kernel;
+    let sender =
+        kernel.current_slot.with_slice_of(KernelPtr::of(kernel), |slice| slice.map(|slice| slice.process().pid));
+    let queued = match kernel.world().forward(proxy.pid, sender, message) {
+        Forwarded::Queue(message) => send_with(kernel_cx, proxy, message, with),
+        Forwarded::Sent => return Ok(()),
+    };
+    queued.map_err(|error| error.map(|message| kernel.world().not_queued(proxy.pid, message)))
 }
 
 /// Delivers a message that has its slot reserved, in the type that the process takes.

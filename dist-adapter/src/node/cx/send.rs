@@ -94,7 +94,7 @@ impl NodeCx {
                 };
                 let _ = self.cx.exit(*pid, reason);
             }
-            ProcessId::Remote(pid) => self.node.post_exit(self.pid(), self.pid(), pid, reason),
+            ProcessId::Remote(pid) => self.node.post_exit(self.pid(), pid, reason),
         }
     }
 }
@@ -159,11 +159,10 @@ impl Node {
         let _ = self.runtime().send_alias(Alias::new(pid, reference), Mail::Alias(number, message));
     }
 
-    /// Sends an exit signal to a process of another node, behind what `via` has sent there.
-    pub(in crate::node) fn post_exit(&self, via: Pid, from: Pid, to: &ErlPid, reason: &Term) {
+    /// Sends an exit signal to a process of another node.
+    pub(in crate::node) fn post_exit(&self, from: Pid, to: &ErlPid, reason: &Term) {
         if let Some(connection) = self.connect_to(&to.node) {
-            let (via, from) = (via.to_raw(), from.to_raw());
-            connection.push(Outgoing::Exit { via, from, to: to.clone(), reason: reason.clone() });
+            connection.push(Outgoing::Exit { from: from.to_raw(), to: to.clone(), reason: reason.clone() });
         }
     }
 

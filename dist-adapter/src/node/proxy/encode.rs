@@ -67,6 +67,10 @@ impl Node {
             Ok(term) => return Ok(Some(*term)),
             Err(message) => message,
         };
+        if message.is::<()>() {
+            // It comes with the watch of a request, whose message has gone out.
+            return Ok(None);
+        }
         let message = match message.downcast::<Mail>() {
             Ok(mail) => {
                 let Mail::Term(term) = *mail else { return Ok(None) };

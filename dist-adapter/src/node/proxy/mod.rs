@@ -24,11 +24,13 @@
 //! - **P1.** A process of another node has at most one proxy in the table. The proxy leaves the
 //!   table, under its lock, before the signal that ends it is sent: after that the process gets a
 //!   new one.
-//! - **P2.** A proxy ends after what it stands for: no DOWN of it comes earlier. (The exceptions are
-//!   an exit signal of the host, which ends the proxy alone and so is the runtime's shutdown, and a
-//!   lack of memory.)
-//! - **P3.** What a process sends through a proxy, its exit signals and the EXIT of its own end go
-//!   out in their order: the proxy sends all of it.
+//! - **P2.** A proxy ends after what it stands for: no DOWN of it comes earlier. The exceptions are
+//!   an exit signal of the host, which ends the proxy alone (so does the runtime's shutdown), and a
+//!   lack of memory.
+//! - **P3.** What a process sends to a proxy, its exit signals to it, its links with it, and the
+//!   EXITs and DOWNs of its own end go out in this order. A message goes into the queue of the
+//!   connection in the thread that sends it, unless something waits in the proxy's mailbox
+//!   (`forward`).
 //! - **P4.** The proxy mirrors the links of others with it: `linked` contains a process exactly as
 //!   long as the proxy takes the two to be linked. When the proxy ends alone, it unlinks them.
 //! - **P5.** The proxies of one peer's processes are counted, also those that the peer causes. The
@@ -40,7 +42,8 @@
 //! | all proxies of a node, and what they share | `table` |
 //! | the process | `process` |
 //! | names for processes of other nodes, of ordinary types | `remote` |
-//! | messages that go out, by their types | `encode` |
+//! | messages that go out, in order | `forward` |
+//! | their terms, by their types | `encode` |
 //! | processes that take terms in their own types | `export` |
 //! | servers on both sides | `server` |
 //! | answers that are awaited | `answers` |
@@ -50,6 +53,7 @@ mod answers;
 mod child;
 mod encode;
 mod export;
+mod forward;
 mod process;
 mod remote;
 mod server;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::forward::{Fence, Waiting};
 use atropos::otp::InitSender;
 use atropos::{AnyMessage, Context, Exit, ExitCause, Pid, Reason, ReasonKind, Received};
 
 use crate::machine::{Object, SpawnOutcome};
-use crate::node::cx::Destination;
-use crate::node::identity::ProcessId;
 use crate::node::inner::Node;
 use crate::node::reason::{reason_of, term_of};
 use crate::term::{ErlPid, Term};
@@ -24,6 +23,8 @@ pub(in crate::node) enum Notice {
     Unlinked(Pid),
     /// The reply to its spawn request.
     Spawned(SpawnOutcome),
+    /// What waits for the messages before it.
+    Fence(Fence),
 }
 
 /// The process that stands for one of another node; see the module above.
@@ -35,7 +36,7 @@ pub(super) struct Proxy {
     /// The supervisor, if the process was asked for as its child: its end is the child's, and its
     /// exit signals come from the proxy, which is the parent that the child knows.
     parent: Option<Pid>,
-    /// The start that is to be acknowledged.
+    /// Acknowledges the start, once the process is there.
     ready: Option<InitSender>,
     /// The processes here that are linked with the one there (P4).
     linked: BTreeSet<Pid>,
@@ -94,21 +95,21 @@ impl Proxy {
         }
     }
 
+    /// Sends a message on that has waited, or that a timer or a host has sent.
     async fn forward(&self, message: AnyMessage) {
-        let (node, own) = (&self.node, self.cx.pid());
-        // The code of a message's type is the program's.
-        let encoded = self.cx.with(|cx| cx.catch_panic(|| node.encode(own, message)));
-        let term = match encoded.unwrap_or_else(|crash| Err(crash.to_string())) {
-            Ok(Some(term)) => term,
-            Ok(None) => return,
-            Err(why) => return node.count_unsent(&why),
+        let Some(object) = &self.object else { return };
+        let own = self.cx.pid();
+        let (sender, message, waited) = match message.downcast::<Waiting>() {
+            Ok(waiting) => {
+                let Waiting { sender, message, turn } = *waiting;
+                (sender, message, Some(turn))
+            }
+            Err(message) => (None, message, None),
         };
-        let to = match &self.object {
-            Some(Object::Pid(pid)) => Destination::Process(ProcessId::Remote(pid.clone())),
-            Some(Object::Name(name, at)) => Destination::RemoteName(name.clone(), at.clone()),
-            None => return,
-        };
-        if let Some(connection) = node.post(own, &to, term) {
+        let busy = self.node.post_encoded(own, sender, object, message);
+        // It has gone out: what its sender sends next need not wait here.
+        drop(waited);
+        if let Some(connection) = busy {
             connection.room().await;
         }
     }
@@ -122,6 +123,16 @@ impl Proxy {
             // Any other exit signal of the host is for the proxy itself (P2).
             return notice.map_or(Some(exit.reason), |notice| self.notice(notice));
         };
+        let is_counted = exit.cause != ExitCause::Link;
+        let end = self.signal(from, exit);
+        if is_counted {
+            self.node.0.proxies.passed_on(self.cx.pid());
+        }
+        end
+    }
+
+    /// Handles a signal of a process.
+    fn signal(&mut self, from: Pid, exit: Exit) -> Option<Reason> {
         if exit.cause == ExitCause::Link && self.parent == Some(from) {
             return Some(exit.reason);
         }
@@ -155,13 +166,13 @@ impl Proxy {
                 }
             }
             ExitCause::Link => {
+                // The machine's own watch may be told later, or of a process that is forgotten.
                 self.linked.remove(&from);
-                let reason = term_of(&exit.reason);
-                self.node.event(|machine| machine.end_link(raw, remote, &reason));
+                self.node.process_has_ended(raw, term_of(&exit.reason));
             }
             _ => {
                 let sender = if self.parent == Some(from) { own } else { from };
-                self.node.post_exit(own, sender, remote, &term_of(&exit.reason));
+                self.node.post_exit(sender, remote, &term_of(&exit.reason));
             }
         }
     }
@@ -181,6 +192,7 @@ impl Proxy {
                     ready.up();
                 }
             }
+            Notice::Fence(_) => {}
             Notice::Spawned(SpawnOutcome::Error(why)) => return Some(self.fail(reason_of(&Term::from(&why)))),
         }
         None

@@ -7,6 +7,7 @@ use atropos::otp::ServerRef;
 use atropos::{Address, AnyMessage, Context, Pid, SpawnError, SpawnOptions};
 use serde::Serialize;
 
+use super::forward::Gate;
 use super::process::Proxy;
 use super::server::RemoteServer;
 use super::table::{Standing, Table};
@@ -175,6 +176,11 @@ impl Node {
             });
         }
         Ok(pid)
+    }
+
+    /// Lets the messages to proxies go out where they are sent.
+    pub(in crate::node) fn open_gate(&self) {
+        self.runtime().add_forwarder(std::sync::Arc::new(Gate::new(self)));
     }
 
     pub(super) fn proxy_options(&self) -> SpawnOptions<'static> {

@@ -1,7 +1,13 @@
 //! Servers whose handles work across nodes: [`RemoteServer`].
 
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
 use atropos::otp::Server;
-use atropos::{Pid, Reply};
+use atropos::{Pid, Reply, ReplyFuture};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,8 +16,10 @@ use crate::node::call::{Call, Request};
 use crate::node::inner::Node;
 use crate::term::{SerdeError, Term, TermBuilder, to_term};
 
-/// A server whose messages have terms, so that its handles ([`atropos::otp::ServerRef`]) may name a
-/// server at another node.
+/// A server whose messages have terms, so that its handles ([`ServerRef`]) may name a server at
+/// another node.
+///
+/// [`ServerRef`]: atropos::otp::ServerRef
 ///
 /// ```
 /// use atropos::otp::{Next, Reply, Server, ServerCx};
@@ -158,24 +166,55 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Returns the reply that answers the call: from any thread, at any time, or never. `None` if
-    /// there is no memory for it.
+    /// Returns the reply that answers the call: from any thread, at any time, or never. The answer
+    /// goes out before [`Reply::send`] returns. `None` if there is no memory for it.
     pub fn reply<T: Serialize + Send + 'static>(self) -> Option<Reply<T>> {
         let (reply, answered) = atropos::reply::<T>().ok()?;
-        let Self { node, server, call } = self;
-        let tokio = node.0.tokio.clone();
-        tokio.spawn(async move {
-            // A server that ends, or forgets the reply, does not answer.
-            let Ok(answer) = answered.await else { return };
-            match to_term(&answer) {
-                Ok(answer) => {
-                    let (to, answer) = call.answer(&answer);
-                    node.post_now(server, to, answer);
-                }
-                Err(why) => node.count_unsent(&why.to_string()),
-            }
-        });
+        Arc::new(Answering(Mutex::new(Some((answered, self))))).look();
         Some(reply)
+    }
+
+    fn answer<T: Serialize>(self, answer: &T) {
+        let Self { node, server, call } = self;
+        // The code of the answer's type is the program's.
+        let encoded = catch_unwind(AssertUnwindSafe(|| to_term(answer).map_err(|error| error.to_string())));
+        let encoded = encoded.unwrap_or_else(|panic| {
+            // The destructor of the panic's value may panic.
+            std::mem::forget(panic);
+            Err("its type has panicked".to_owned())
+        });
+        match encoded {
+            Ok(answer) => {
+                let (to, answer) = call.answer(&answer);
+                node.post_now(server, to, answer);
+            }
+            Err(why) => node.count_unsent(&why),
+        }
+    }
+}
+
+/// A reply that is awaited by its own waker: the answer is sent on where it is given.
+struct Answering<T>(Mutex<Option<(ReplyFuture<T>, Caller)>>);
+
+impl<T: Serialize + Send + 'static> Answering<T> {
+    /// Sends the answer on, if there is one.
+    fn look(self: &Arc<Self>) {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((answered, _)) = waits.as_mut() else { return };
+        let waker = Waker::from(self.clone());
+        let Poll::Ready(answer) = Pin::new(answered).poll(&mut Context::from_waker(&waker)) else { return };
+        let waited = waits.take();
+        drop(waits);
+        // A server that ends, or forgets the reply, does not answer.
+        if let (Ok(answer), Some((_, caller))) = (answer, waited) {
+            caller.answer(&answer);
+        }
+    }
+}
+
+impl<T: Serialize + Send + 'static> Wake for Answering<T> {
+    fn wake(self: Arc<Self>) {
+        self.look();
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Proxies`]: all proxies of a node, by what they stand for.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atropos::facility::KernelAccess;
@@ -21,6 +22,9 @@ pub(in crate::node) struct Proxies {
     pub(super) encoders: Encoders,
     pub(super) answers: Answers,
     pub(super) exported: Exported,
+    /// How many messages and signals wait in the mailboxes of proxies. A sender finds its own
+    /// counted, until the proxy has passed them on.
+    waiting: AtomicUsize,
 }
 
 /// The proxies of a node (P1, P5).
@@ -28,7 +32,9 @@ pub(in crate::node) struct Proxies {
 pub(super) struct Table {
     by_object: BTreeMap<Object, Pid>,
     /// Each proxy until its end, and what it stands for, once that is known.
-    proxies: HashMap<u64, Standing>,
+    proxies: HashMap<u64, Entry>,
+    /// Those of them for which something waits.
+    waiting: BTreeSet<Pid>,
     counts: HashMap<Atom, usize>,
     /// What the proxies stood for that ended last, for those that are told of it; in order.
     ended: VecDeque<(Pid, Object)>,
@@ -37,8 +43,15 @@ pub(super) struct Table {
 /// How many proxies are remembered after their end.
 const REMEMBERED: usize = 1024;
 
+/// A proxy.
+struct Entry {
+    standing: Standing,
+    /// How many messages and signals wait in its mailbox.
+    waiting: usize,
+}
+
 /// What a proxy stands for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Standing {
     /// A process of this node has been asked for.
     Asked(Atom),
@@ -70,7 +83,7 @@ impl Table {
         if let Standing::For(object) = &standing {
             self.by_object.insert(object.clone(), pid);
         }
-        self.proxies.insert(pid.to_raw(), standing);
+        self.proxies.insert(pid.to_raw(), Entry { standing, waiting: 0 });
     }
 
     /// Notes what a proxy stands for whose process has been asked for.
@@ -78,13 +91,15 @@ impl Table {
         let Some(pid) = Pid::from_raw(raw) else { return };
         // Another one may have been made for a signal of the new process: then that one is found.
         self.by_object.entry(object.clone()).or_insert(pid);
-        self.proxies.insert(raw, Standing::For(object));
+        if let Some(entry) = self.proxies.get_mut(&raw) {
+            entry.standing = Standing::For(object);
+        }
     }
 
     /// Takes a proxy that ends out of what can be found. Returns `false` if it is none.
     fn ends(&mut self, raw: u64) -> bool {
-        let Some(standing) = self.proxies.get(&raw) else { return false };
-        if let Standing::For(object) = standing
+        let Some(entry) = self.proxies.get(&raw) else { return false };
+        if let Standing::For(object) = &entry.standing
             && self.by_object.get(object).is_some_and(|pid| pid.to_raw() == raw)
         {
             self.by_object.remove(object);
@@ -92,9 +107,13 @@ impl Table {
         true
     }
 
-    fn remove(&mut self, raw: u64) {
+    /// Removes a proxy. Returns how much waits in its mailbox.
+    fn remove(&mut self, raw: u64) -> usize {
         self.ends(raw);
-        let Some(standing) = self.proxies.remove(&raw) else { return };
+        let Some(Entry { standing, waiting }) = self.proxies.remove(&raw) else { return 0 };
+        if let Some(pid) = Pid::from_raw(raw) {
+            self.waiting.remove(&pid);
+        }
         if let (Some(pid), Standing::For(object)) = (Pid::from_raw(raw), &standing) {
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();
@@ -107,6 +126,7 @@ impl Table {
                 self.counts.remove(standing.node());
             }
         }
+        waiting
     }
 }
 
@@ -120,7 +140,7 @@ impl Proxies {
     /// Returns what a proxy stands for, or stood for, if it has ended not long ago.
     pub(super) fn object(&self, pid: Pid) -> Option<Object> {
         let table = self.table();
-        match table.proxies.get(&pid.to_raw()) {
+        match table.proxies.get(&pid.to_raw()).map(|entry| &entry.standing) {
             Some(Standing::For(object)) => Some(object.clone()),
             Some(Standing::Asked(_)) => None,
             None => {
@@ -135,6 +155,54 @@ impl Proxies {
         self.table().proxies.len()
     }
 
+    /// Counts a message or signal that goes into the mailbox of a proxy.
+    pub(super) fn waits(&self, pid: Pid) {
+        let mut table = self.table();
+        let Some(entry) = table.proxies.get_mut(&pid.to_raw()) else { return };
+        entry.waiting += 1;
+        if entry.waiting == 1 {
+            table.waiting.insert(pid);
+        }
+        // Relaxed: only its sender needs to see it, which is this thread.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message or signal that a proxy has passed on.
+    pub(super) fn passed_on(&self, pid: Pid) {
+        let mut table = self.table();
+        let Some(entry) = table.proxies.get_mut(&pid.to_raw()) else { return };
+        // A signal whose counting found no entry yet is not counted.
+        if entry.waiting == 0 {
+            return;
+        }
+        entry.waiting -= 1;
+        if entry.waiting == 0 {
+            table.waiting.remove(&pid);
+        }
+        // Release: pairs with the Acquire of `has_waiting`: what was passed on is in its queue.
+        self.waiting.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Returns `true` if something waits in the mailbox of a proxy.
+    pub(super) fn has_waiting(&self, pid: Pid) -> bool {
+        // Acquire: pairs with the Release of `passed_on`.
+        self.waiting.load(Ordering::Acquire) > 0 && self.table().waiting.contains(&pid)
+    }
+
+    /// Returns the proxies for which something waits.
+    pub(super) fn all_waiting(&self) -> Vec<Pid> {
+        // Acquire: as above.
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        self.table().waiting.iter().copied().collect()
+    }
+
+    /// Returns what a proxy stands for, if it is one.
+    pub(super) fn standing(&self, pid: Pid) -> Option<Standing> {
+        self.table().proxies.get(&pid.to_raw()).map(|entry| entry.standing.clone())
+    }
+
     /// Returns `true` if a proxy has not ended.
     pub(super) fn is_there(&self, pid: Pid) -> bool {
         self.table().proxies.contains_key(&pid.to_raw())
@@ -142,7 +210,11 @@ impl Proxies {
 
     /// Forgets a proxy that has ended, and what waits for its answers.
     pub(super) fn ended(&self, pid: Pid) {
-        self.table().remove(pid.to_raw());
+        let mut table = self.table();
+        let left = table.remove(pid.to_raw());
+        // Relaxed: under the lock, as all changes are; see `has_waiting`.
+        self.waiting.fetch_sub(left, Ordering::Relaxed);
+        drop(table);
         self.answers.forget(pid);
     }
 }
@@ -172,6 +244,11 @@ impl Node {
         }
         self.notify_proxy(raw, Notice::Spawned(outcome.clone()));
         true
+    }
+
+    /// Returns `true` for a proxy. May be called under the machine's lock.
+    pub(in crate::node) fn is_proxy(&self, raw: u64) -> bool {
+        self.0.proxies.table().proxies.contains_key(&raw)
     }
 
     /// Sends a notice to a proxy, past a full mailbox.
