@@ -86,7 +86,7 @@ pub use ops::relations::{LinkError, MonitorError};
 pub use ops::request::{
     CompletionOrder, CompletionTicket, NoReply, Reply, ReplyFuture, RequestError, RequestFuture, reply,
 };
-pub use ops::send::{AnyMessage, SendError};
+pub use ops::send::SendError;
 pub use ops::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use pid::{Alias, Pid, Reference};
 pub use process::alias::AliasMode;
@@ -103,4 +103,5 @@ pub use reason::{Reason, ReasonKind, ReasonValue};
 pub use runq::QueueLengths;
 pub use sched::core::{Core, RunOutcome};
 pub use signal::exit_signal::ExitCause;
+pub use signal::message::AnyMessage;
 pub use signal::target::SendTarget;

@@ -1,12 +1,9 @@
-//! Code that takes messages for proxies in the thread of their sender: [`Forward`],
-//! [`Handle::add_forwarder`].
+//! Code that takes messages for proxies in the thread of their sender: [`Forward`].
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use atropos_kernel::{AnyMessage, Forwarded, Pid};
-
-use crate::handle::Handle;
 
 /// Takes messages for proxies ([`atropos_kernel::SpawnOptions::proxy`]) where they are sent. No
 /// method may panic.
@@ -38,6 +35,11 @@ impl fmt::Debug for Forwarders {
 }
 
 impl Forwarders {
+    pub(crate) fn add(&self, forwarder: Arc<dyn Forward>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut all).push(forwarder);
+    }
+
     /// Returns the forwarders. No lock is held while they run.
     fn all(&self) -> Arc<Vec<Arc<dyn Forward>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -62,14 +64,5 @@ impl Forwarders {
             message = forwarder.not_queued(proxy, message);
         }
         message
-    }
-}
-
-impl Handle {
-    /// Adds code that takes messages for its proxies, for as long as the runtime exists. It must
-    /// not hold a handle of the runtime.
-    pub fn add_forwarder(&self, forwarder: Arc<dyn Forward>) {
-        let mut all = self.inner().world.forwarders().0.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut all).push(forwarder);
     }
 }

@@ -15,6 +15,7 @@ use atropos_kernel::{
 use crate::alarm::Alarms;
 use crate::blocking::{BlockingHandle, Pool, spawn_blocking};
 use crate::fork::Born;
+use crate::forward::Forward;
 use crate::platform::{ThreadPlatform, poll_proceed};
 use crate::roots::Roots;
 use crate::{epoch_participant, worker};
@@ -201,6 +202,12 @@ impl Handle {
     /// runtime may have started; `None` if there is no such timer. Lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.host(|host| host.read_timer(timer))
+    }
+
+    /// Adds code that takes messages for its proxies, for as long as the runtime exists. It must
+    /// not hold a handle of the runtime.
+    pub fn add_forwarder(&self, forwarder: Arc<dyn Forward>) {
+        self.0.world.forwarders().add(forwarder);
     }
 
     /// Returns all processes that have not yet died.

@@ -539,3 +539,66 @@ fn subscribers_are_told_of_the_nodes_they_asked_for() {
     machine.lost(ConnectionId(2), Term::atom("x"));
     assert_eq!(machine.take_actions(), []);
 }
+
+const PROXY: u64 = 77;
+
+/// A machine with a connection, and a link of the local process by its proxy of `pid(1)`.
+fn proxied() -> Machine<()> {
+    let mut machine = one_node();
+    machine.link_by(PROXY, PROCESS, &pid(1));
+    let made = machine.take_actions();
+    assert!(matches!(
+        &made[..],
+        [Action::Watch(PROCESS), Action::Send { signal: Signal::Link { from: PROCESS, .. }, .. }]
+    ));
+    // The same link twice is one.
+    machine.link_by(PROXY, PROCESS, &pid(1));
+    machine.link(PROCESS, &pid(1));
+    assert_eq!(machine.take_actions(), []);
+    assert!(machine.is_linked(PROCESS, &pid(1)) && machine.is_proxied(PROXY, &pid(1)));
+    assert!(!machine.is_proxied(PROXY, &pid(0)) && !machine.is_proxied(PROCESS, &pid(1)));
+    machine
+}
+
+#[test]
+fn the_exit_of_a_link_by_a_proxy_goes_to_the_proxy() {
+    let exit = |reason: &str| Action::Exit { to: PROXY, from: pid(1), reason: Term::atom(reason) };
+    let mut machine = proxied();
+    machine.exit_arrived(CABLE, &pid(1), PROCESS, Term::atom("gone"));
+    assert_eq!(machine.take_actions(), [exit("gone")]);
+    assert_eq!(machine.counts().links, 0);
+    let mut machine = proxied();
+    machine.lost(CABLE, Term::atom("x"));
+    assert_eq!(machine.take_actions(), [exit("noconnection")]);
+    machine.link_by(PROXY, PROCESS, &pid(1));
+    assert_eq!(machine.take_actions(), [exit("noconnection")], "there is no connection");
+}
+
+#[test]
+fn a_link_by_a_proxy_ends_with_its_process_and_with_the_proxy() {
+    let mut machine = proxied();
+    machine.exited(PROCESS, &Term::atom("gone"));
+    let (from, reason) = (ExternalOrLocal::Local(PROCESS), Term::atom("gone"));
+    let exit = Signal::Exit { from, to: pid(1), reason };
+    assert_eq!(machine.take_actions(), [Action::Send { connection: CABLE, signal: exit }]);
+    let mut machine = proxied();
+    machine.end_proxy(PROXY, &pid(0));
+    assert_eq!(machine.take_actions(), [], "it stands for another process");
+    machine.end_proxy(PROXY, &pid(1));
+    assert!(matches!(&machine.take_actions()[..], [Action::Send { signal: Signal::Unlink { from: PROCESS, .. }, .. }]));
+    assert!(!machine.is_linked(PROCESS, &pid(1)));
+}
+
+#[test]
+fn the_proxy_is_told_of_an_unlink_by_the_other_side() {
+    let mut machine = proxied();
+    machine.unlink_arrived(CABLE, 5, &pid(1), ExternalOrLocal::Local(PROCESS));
+    let told = machine.take_actions();
+    let unlinked = Action::Unlinked { proxy: PROXY, pid: PROCESS };
+    assert!(matches!(&told[..], [first, Action::Send { signal: Signal::UnlinkAck { .. }, .. }] if *first == unlinked));
+    // What arrives as a link by a proxy is one.
+    assert!(machine.link_arrived(CABLE, &pid(1), PROCESS, Some(PROXY), true));
+    assert!(!machine.link_arrived(CABLE, &pid(1), PROCESS, Some(PROXY), true));
+    assert!(machine.is_proxied(PROXY, &pid(1)));
+    assert!(!machine.has_monitors(PROXY));
+}

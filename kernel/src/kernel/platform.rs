@@ -1,10 +1,10 @@
 //! [`Platform`]: what the kernel needs from the environment in which it runs.
 
-use crate::ops::send::AnyMessage;
 use crate::pid::Pid;
 use crate::process::relation::host_watch::FiredWatch;
 use crate::reason::Reason;
 use crate::reclaim::Guard;
+use crate::signal::message::AnyMessage;
 
 pub use crate::catch_drop::CatchPanic;
 pub use crate::kernel_ptr::CurrentSlot;

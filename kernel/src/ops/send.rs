@@ -1,7 +1,7 @@
 //! Sending a message: [`SendError`], and the one path that all senders share.
 
 use alloc::boxed::Box;
-use core::any::{Any, TypeId};
+use core::any::TypeId;
 use core::fmt;
 
 use crate::kernel::kernel_cx::KernelCx;
@@ -17,11 +17,7 @@ use crate::process::process_ref::ProcessRef;
 use crate::process::request_message::Request;
 use crate::process::request_watch::DeathWatch;
 use crate::signal::held::{BoxedSignal, HeldNode};
-use crate::signal::message::{AliasMessage, Message, into_message};
-
-/// A message of any type. A process that takes these takes messages of all types: the kernel puts
-/// each one that is not an `AnyMessage` into a box.
-pub type AnyMessage = Box<dyn Any + Send>;
+use crate::signal::message::{AliasMessage, AnyMessage, Message, into_message};
 
 /// The reason why a message was not sent, with the message.
 #[derive(Clone, Copy, PartialEq, Eq)]

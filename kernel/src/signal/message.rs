@@ -4,6 +4,8 @@
 //! compares the types before it pushes. So a message that arrives has that type: the receiver's
 //! queue holds `Mail` of that type, and signals without a value.
 
+use alloc::boxed::Box;
+use core::any::Any;
 use core::marker::PhantomData;
 use core::ptr;
 
@@ -12,6 +14,10 @@ use crate::memory::pool_box::PoolBox;
 use crate::pid::Reference;
 use crate::signal::held::{BoxedSignal, Headed, HeldNode, NodeRef};
 use crate::signal::node::{Node, SignalKind};
+
+/// A message of any type. A process that takes these takes messages of all types: the kernel puts
+/// each one that is not an `AnyMessage` into a box.
+pub type AnyMessage = Box<dyn Any + Send>;
 
 /// A message: a node and its value.
 #[derive(Debug)]

@@ -102,6 +102,7 @@ const STD: Table = Table {
             "epoch_participant",
             "exit_ring",
             "fork",
+            "forward",
             "lease",
             "membarrier",
             "role",
