@@ -1,5 +1,5 @@
-//! An ordinary supervisor with a child at another node, which an ordinary process watches. When that
-//! node is lost, the child is started at this one. Two nodes in one program.
+//! An ordinary supervisor with a child at another node, which an ordinary process watches. When
+//! that node is lost, the child is started at this one. Two nodes in one program.
 //!
 //! ```sh
 //! cargo run -p atropos-dist --features node --example supervised_elsewhere

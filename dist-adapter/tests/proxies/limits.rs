@@ -48,7 +48,7 @@ fn a_peer_that_needs_too_many_loses_its_connection() {
 
 #[test]
 fn a_full_proxy_holds_its_senders_back_and_still_hears_of_the_end() {
-    let pair = Pair::with(Options { proxy_mailbox: 4, busy_limit: 1 << 16, ..options() });
+    let pair = Pair::with(Options { proxy_mailbox: 4, busy_limit: 4096, ..options() });
     let worker = Pair::worker_at(&pair.first);
     let (second, name) = (pair.second.clone(), pair.first.name().clone());
     pair.run(async move |cx: Context<Heard>| {
