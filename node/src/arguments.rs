@@ -153,6 +153,7 @@ impl Arguments {
                 peer_quota: self.peer_quota,
                 pg_scopes: self.pg_scope,
                 tls,
+                ..defaults
             },
             name: self.name,
         })
