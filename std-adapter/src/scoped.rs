@@ -28,8 +28,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
+use std::thread::{self, Thread};
 use std::time::Instant;
 
 use atropos_kernel::{Address, Context, SpawnError};
@@ -46,18 +48,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Default)]
+/// The signal that the thread in [`run`] waits for. It is an atomic rather than a lock and a
+/// condition variable: ThreadSanitizer sees no order that a contended lock of the library makes.
 struct Signal {
-    done: Mutex<bool>,
-    told: Condvar,
+    done: AtomicBool,
+    waiter: Thread,
 }
 
 impl Signal {
+    /// Creates the signal for this thread.
+    fn new() -> Self {
+        Self { done: AtomicBool::new(false), waiter: thread::current() }
+    }
+
+    /// Waits, in the thread that the signal is for.
     fn wait(&self) {
-        let mut done = lock(&self.done);
-        while !*done {
-            done = self.told.wait(done).unwrap_or_else(PoisonError::into_inner);
+        // Acquire: pairs with the store of `Done`, after which nothing is borrowed (S1).
+        while !self.done.load(Ordering::Acquire) {
+            thread::park();
         }
+        // The wait may have used up an `unpark` that other code is waiting for.
+        self.waiter.unpark();
     }
 }
 
@@ -66,8 +77,9 @@ struct Done(Arc<Signal>);
 
 impl Drop for Done {
     fn drop(&mut self) {
-        *lock(&self.0.done) = true;
-        self.0.told.notify_all();
+        // Release: pairs with the load of `Signal::wait`.
+        self.0.done.store(true, Ordering::Release);
+        self.0.waiter.unpark();
     }
 }
 
@@ -150,7 +162,7 @@ where
     F: Future<Output = T> + Send,
 {
     let result = Mutex::new(None);
-    let signal = Arc::new(Signal::default());
+    let signal = Arc::new(Signal::new());
     let begin: Begin<'_, M> = Box::new(|cx| {
         let body = boxed(|| main(cx));
         Box::pin(async {

@@ -196,8 +196,8 @@ impl<T> Cell<T> {
                     let RequestHead { $($field: _),* } = head;
                 };
                 $(
-                    // SAFETY: B1 (`pool_box`): the block is this function's, and has the layout of a
-                    // `Self`, which starts with the head.
+                    // SAFETY: B1 (`pool_box`): the block is this function's, and has the layout of
+                    // a `Self`, which starts with the head.
                     let field = unsafe { &raw mut (*head.as_ptr()).$field };
                     // SAFETY: B1, as above.
                     unsafe { field.write($value) };
