@@ -222,8 +222,21 @@ impl<C: Clone> Machine<C> {
     /// Reports the end of a local process: its links and watchers are told the reason, its monitors
     /// are withdrawn.
     pub fn exited(&mut self, pid: u64, reason: &Term) {
-        let Some(local) = self.locals.remove(&pid) else { return };
-        let Local { links, outbound, inbound, spawns, subscribed } = local;
+        self.exited_except(pid, reason, |_| false);
+    }
+
+    /// Reports the end of a local process, except to nodes to which messages of the process are
+    /// still on their way. Returns those of them that have to be told later, by another call.
+    pub fn exited_except(&mut self, pid: u64, reason: &Term, later: impl Fn(&Atom) -> bool) -> BTreeSet<Atom> {
+        let Some(local) = self.locals.remove(&pid) else { return BTreeSet::new() };
+        let Local { mut links, outbound, mut inbound, spawns, subscribed } = local;
+        let kept_links: BTreeMap<_, _> = links.extract_if(.., |remote, _| later(&remote.node)).collect();
+        let kept_inbound: BTreeMap<_, _> = inbound.extract_if(.., |(watcher, _), _| later(&watcher.node)).collect();
+        let nodes = kept_links.keys().map(|remote| remote.node.clone());
+        let nodes: BTreeSet<Atom> = nodes.chain(kept_inbound.keys().map(|(watcher, _)| watcher.node.clone())).collect();
+        if !nodes.is_empty() {
+            self.locals.insert(pid, Local { links: kept_links, inbound: kept_inbound, ..Local::default() });
+        }
         if subscribed {
             self.subscriptions.forget(pid);
         }
@@ -231,6 +244,7 @@ impl<C: Clone> Machine<C> {
         self.end_watched(pid, inbound, reason);
         self.end_monitors(pid, outbound);
         self.orphan_spawns(spawns, reason);
+        nodes
     }
 
     /// Returns the current connection to a node, if it is up.

@@ -602,3 +602,20 @@ fn the_proxy_is_told_of_an_unlink_by_the_other_side() {
     assert!(machine.is_proxied(PROXY, &pid(1)));
     assert!(!machine.has_monitors(PROXY));
 }
+
+#[test]
+fn the_end_of_a_process_is_told_to_a_busy_node_later() {
+    let mut machine = proxied();
+    machine.monitor_arrived(CABLE, &pid(1), &reference(1, 4), PROCESS, None, true);
+    let gone = Term::atom("gone");
+    let later = machine.exited_except(PROCESS, &gone, |at| *at == node(1));
+    assert_eq!(later.into_iter().collect::<Vec<_>>(), [node(1)]);
+    assert_eq!(machine.take_actions(), []);
+    assert!(machine.exited_except(PROCESS, &gone, |at| *at != node(1)).is_empty());
+    let told = machine.take_actions();
+    assert!(matches!(
+        &told[..],
+        [Action::Send { signal: Signal::Exit { .. }, .. }, Action::Send { signal: Signal::Down { .. }, .. }]
+    ));
+    assert_eq!(machine.counts(), Counts { connections: 1, ..Counts::default() });
+}

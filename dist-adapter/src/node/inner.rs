@@ -286,8 +286,14 @@ impl Node {
 
     /// Does the same with a reason, behind what the process has sent through proxies.
     pub(super) fn process_has_ended(&self, raw: u64, reason: Term) {
-        let node = self.clone();
-        self.after_waiting(move || node.event(|machine| machine.exited(raw, &reason)));
+        let busy = self.0.proxies.waiting_nodes();
+        let later = self.event(|machine| machine.exited_except(raw, &reason, |at| busy.contains(at)));
+        for at in later {
+            let (node, reason, told) = (self.clone(), reason.clone(), at.clone());
+            let tell = move || drop(node.event(|machine| machine.exited_except(raw, &reason, |at| *at != told)));
+            // A peer that does not read holds up what concerns it, and nothing else.
+            self.after_waiting(&at, tell);
+        }
     }
 
     /// Asks for the end of the node once a process has ended. What peers have asked of it has been

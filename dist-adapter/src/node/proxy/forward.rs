@@ -18,7 +18,7 @@ use crate::node::connection::Connection;
 use crate::node::cx::Destination;
 use crate::node::identity::ProcessId;
 use crate::node::inner::{Inner, Node};
-use crate::term::Term;
+use crate::term::{Atom, Term};
 
 /// What the runtime calls for each message to a proxy.
 pub(super) struct Gate(Weak<Inner>);
@@ -118,10 +118,10 @@ impl Node {
         self.post(sender.unwrap_or(proxy), &to, term)
     }
 
-    /// Does something once the messages have gone out that wait in the mailboxes of proxies now: at
-    /// once, if there are none.
-    pub(in crate::node) fn after_waiting(&self, then: impl FnOnce() + Send + 'static) {
-        let proxies = self.0.proxies.all_waiting();
+    /// Does something once the messages for a node have gone out that wait in the mailboxes of
+    /// proxies now: at once, if there are none.
+    pub(in crate::node) fn after_waiting(&self, at: &Atom, then: impl FnOnce() + Send + 'static) {
+        let proxies = self.0.proxies.waiting_for(at);
         if proxies.is_empty() {
             return then();
         }

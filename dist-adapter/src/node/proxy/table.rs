@@ -33,8 +33,8 @@ pub(super) struct Table {
     by_object: BTreeMap<Object, Pid>,
     /// Each proxy until its end, and what it stands for, once that is known.
     proxies: HashMap<u64, Entry>,
-    /// Those of them for which something waits.
-    waiting: BTreeSet<Pid>,
+    /// Those of them for which something waits, by the node of what they stand for.
+    waiting: BTreeMap<Atom, BTreeSet<Pid>>,
     counts: HashMap<Atom, usize>,
     /// What the proxies stood for that ended last, for those that are told of it; in order.
     ended: VecDeque<(Pid, Object)>,
@@ -107,12 +107,20 @@ impl Table {
         true
     }
 
+    fn waits_no_more(&mut self, node: &Atom, pid: Pid) {
+        let Some(pids) = self.waiting.get_mut(node) else { return };
+        pids.remove(&pid);
+        if pids.is_empty() {
+            self.waiting.remove(node);
+        }
+    }
+
     /// Removes a proxy. Returns how much waits in its mailbox.
     fn remove(&mut self, raw: u64) -> usize {
         self.ends(raw);
         let Some(Entry { standing, waiting }) = self.proxies.remove(&raw) else { return 0 };
         if let Some(pid) = Pid::from_raw(raw) {
-            self.waiting.remove(&pid);
+            self.waits_no_more(standing.node(), pid);
         }
         if let (Some(pid), Standing::For(object)) = (Pid::from_raw(raw), &standing) {
             if self.ended.len() == REMEMBERED {
@@ -161,7 +169,8 @@ impl Proxies {
         let Some(entry) = table.proxies.get_mut(&pid.to_raw()) else { return };
         entry.waiting += 1;
         if entry.waiting == 1 {
-            table.waiting.insert(pid);
+            let node = entry.standing.node().clone();
+            table.waiting.entry(node).or_default().insert(pid);
         }
         // Relaxed: only its sender needs to see it, which is this thread.
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +186,8 @@ impl Proxies {
         }
         entry.waiting -= 1;
         if entry.waiting == 0 {
-            table.waiting.remove(&pid);
+            let node = entry.standing.node().clone();
+            table.waits_no_more(&node, pid);
         }
         // Release: pairs with the Acquire of `has_waiting`: what was passed on is in its queue.
         self.waiting.fetch_sub(1, Ordering::Release);
@@ -186,16 +196,22 @@ impl Proxies {
     /// Returns `true` if something waits in the mailbox of a proxy.
     pub(super) fn has_waiting(&self, pid: Pid) -> bool {
         // Acquire: pairs with the Release of `passed_on`.
-        self.waiting.load(Ordering::Acquire) > 0 && self.table().waiting.contains(&pid)
+        self.waiting.load(Ordering::Acquire) > 0
+            && self.table().proxies.get(&pid.to_raw()).is_some_and(|entry| entry.waiting > 0)
     }
 
-    /// Returns the proxies for which something waits.
-    pub(super) fn all_waiting(&self) -> Vec<Pid> {
+    /// Returns the nodes for which something waits in the mailboxes of proxies.
+    pub(in crate::node) fn waiting_nodes(&self) -> BTreeSet<Atom> {
         // Acquire: as above.
         if self.waiting.load(Ordering::Acquire) == 0 {
-            return Vec::new();
+            return BTreeSet::new();
         }
-        self.table().waiting.iter().copied().collect()
+        self.table().waiting.keys().cloned().collect()
+    }
+
+    /// Returns the proxies for which something waits that goes to a node.
+    pub(super) fn waiting_for(&self, node: &Atom) -> Vec<Pid> {
+        self.table().waiting.get(node).into_iter().flatten().copied().collect()
     }
 
     /// Returns what a proxy stands for, if it is one.
