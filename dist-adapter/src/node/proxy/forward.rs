@@ -51,13 +51,13 @@ impl Forward for Gate {
     fn forward(&self, proxy: Pid, sender: Option<Pid>, message: AnyMessage) -> Result<Forwarded, AnyMessage> {
         let Some(inner) = self.0.upgrade() else { return Err(message) };
         let node = Node(inner);
-        let object = match node.0.proxies.standing(proxy) {
+        let (object, waits) = match node.0.proxies.route(proxy) {
             None => return Err(message),
-            Some(Standing::Asked(_)) => return Ok(Forwarded::Queue(message)),
-            Some(Standing::For(object)) => object,
+            Some((Standing::Asked(_), _)) => return Ok(Forwarded::Queue(message)),
+            Some((Standing::For(object), waits)) => (object, waits),
         };
         let is_busy = || node.connection(object.node()).is_some_and(|connection| connection.is_busy());
-        if node.0.proxies.has_waiting(proxy) || is_busy() {
+        if waits || is_busy() {
             node.0.proxies.waits(proxy);
             let turn = Turn(self.0.clone(), proxy);
             return Ok(Forwarded::Queue(Box::new(Waiting { sender, message, turn })));

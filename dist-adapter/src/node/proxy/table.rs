@@ -1,7 +1,6 @@
 //! [`Proxies`]: all proxies of a node, by what they stand for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atropos::facility::KernelAccess;
@@ -22,9 +21,6 @@ pub(in crate::node) struct Proxies {
     pub(super) encoders: Encoders,
     pub(super) answers: Answers,
     pub(super) exported: Exported,
-    /// How many messages and signals wait in the mailboxes of proxies. A sender finds its own
-    /// counted, until the proxy has passed them on.
-    waiting: AtomicUsize,
 }
 
 /// The proxies of a node (P1, P5).
@@ -115,10 +111,9 @@ impl Table {
         }
     }
 
-    /// Removes a proxy. Returns how much waits in its mailbox.
-    fn remove(&mut self, raw: u64) -> usize {
+    fn remove(&mut self, raw: u64) {
         self.ends(raw);
-        let Some(Entry { standing, waiting }) = self.proxies.remove(&raw) else { return 0 };
+        let Some(Entry { standing, .. }) = self.proxies.remove(&raw) else { return };
         if let Some(pid) = Pid::from_raw(raw) {
             self.waits_no_more(standing.node(), pid);
         }
@@ -134,7 +129,6 @@ impl Table {
                 self.counts.remove(standing.node());
             }
         }
-        waiting
     }
 }
 
@@ -163,7 +157,8 @@ impl Proxies {
         self.table().proxies.len()
     }
 
-    /// Counts a message or signal that goes into the mailbox of a proxy.
+    /// Counts a message or signal that goes into the mailbox of a proxy: its sender finds it counted
+    /// until the proxy has passed it on.
     pub(super) fn waits(&self, pid: Pid) {
         let mut table = self.table();
         let Some(entry) = table.proxies.get_mut(&pid.to_raw()) else { return };
@@ -172,8 +167,6 @@ impl Proxies {
             let node = entry.standing.node().clone();
             table.waiting.entry(node).or_default().insert(pid);
         }
-        // Relaxed: only its sender needs to see it, which is this thread.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a message or signal that a proxy has passed on.
@@ -189,23 +182,10 @@ impl Proxies {
             let node = entry.standing.node().clone();
             table.waits_no_more(&node, pid);
         }
-        // Release: pairs with the Acquire of `has_waiting`: what was passed on is in its queue.
-        self.waiting.fetch_sub(1, Ordering::Release);
-    }
-
-    /// Returns `true` if something waits in the mailbox of a proxy.
-    pub(super) fn has_waiting(&self, pid: Pid) -> bool {
-        // Acquire: pairs with the Release of `passed_on`.
-        self.waiting.load(Ordering::Acquire) > 0
-            && self.table().proxies.get(&pid.to_raw()).is_some_and(|entry| entry.waiting > 0)
     }
 
     /// Returns the nodes for which something waits in the mailboxes of proxies.
     pub(in crate::node) fn waiting_nodes(&self) -> BTreeSet<Atom> {
-        // Acquire: as above.
-        if self.waiting.load(Ordering::Acquire) == 0 {
-            return BTreeSet::new();
-        }
         self.table().waiting.keys().cloned().collect()
     }
 
@@ -214,9 +194,9 @@ impl Proxies {
         self.table().waiting.get(node).into_iter().flatten().copied().collect()
     }
 
-    /// Returns what a proxy stands for, if it is one.
-    pub(super) fn standing(&self, pid: Pid) -> Option<Standing> {
-        self.table().proxies.get(&pid.to_raw()).map(|entry| entry.standing.clone())
+    /// Returns what a proxy stands for, if it is one, and `true` if something waits in its mailbox.
+    pub(super) fn route(&self, pid: Pid) -> Option<(Standing, bool)> {
+        self.table().proxies.get(&pid.to_raw()).map(|entry| (entry.standing.clone(), entry.waiting > 0))
     }
 
     /// Returns `true` if a proxy has not ended.
@@ -226,11 +206,7 @@ impl Proxies {
 
     /// Forgets a proxy that has ended, and what waits for its answers.
     pub(super) fn ended(&self, pid: Pid) {
-        let mut table = self.table();
-        let left = table.remove(pid.to_raw());
-        // Relaxed: under the lock, as all changes are; see `has_waiting`.
-        self.waiting.fetch_sub(left, Ordering::Relaxed);
-        drop(table);
+        self.table().remove(pid.to_raw());
         self.answers.forget(pid);
     }
 }
