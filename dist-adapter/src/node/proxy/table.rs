@@ -157,8 +157,8 @@ impl Proxies {
         self.table().proxies.len()
     }
 
-    /// Counts a message or signal that goes into the mailbox of a proxy: its sender finds it counted
-    /// until the proxy has passed it on.
+    /// Counts a message or signal that goes into the mailbox of a proxy: its sender finds it
+    /// counted until the proxy has passed it on.
     pub(super) fn waits(&self, pid: Pid) {
         let mut table = self.table();
         let Some(entry) = table.proxies.get_mut(&pid.to_raw()) else { return };
