@@ -10,7 +10,7 @@ use atropos::facility::KernelAccess;
 use atropos::{Handle, Pid, Reason};
 use tracing::warn;
 
-use crate::machine::{Action, Counts, Machine, Object};
+use crate::machine::{Action, ConnectionId, Counts, Machine, Object};
 use crate::term::{Atom, ErlPid, Term};
 use crate::wire::{Flags, Local, WireLimits};
 
@@ -384,13 +384,14 @@ impl Node {
 
     fn open(&self, node: Atom) -> Arc<Connection> {
         // Relaxed: the number only needs to be unique.
-        let id = crate::machine::ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed));
+        let id = ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed));
         Arc::new(Connection::new(id, node, self.0.options.busy_limit))
     }
 
     /// Returns the connection that adopts a socket whose peer has proved the cookie: the one that
-    /// waits for a socket, or a new one in place of the current one, which ends.
-    pub(super) fn adopt(&self, node: &Atom) -> Option<Arc<Connection>> {
+    /// waits for a socket, or a new one in place of the current one, which ends. `None` if the
+    /// current one is not the one that the socket `replaces` (`net::under_way`, M2).
+    pub(super) fn adopt(&self, node: &Atom, replaces: Option<ConnectionId>) -> Option<Arc<Connection>> {
         let mut connections = self.0.connections.write().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopping() {
             return None;
@@ -398,6 +399,9 @@ impl Node {
         let old = connections.get(node).cloned();
         if let Some(pending) = old.as_ref().filter(|old| *old.stage.borrow() == Stage::Pending) {
             return Some(pending.clone());
+        }
+        if old.as_ref().is_some_and(|old| Some(old.id) != replaces && *old.stage.borrow() == Stage::Up) {
+            return None;
         }
         let connection = self.open(node.clone());
         connections.insert(node.clone(), connection.clone());

@@ -26,9 +26,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::machine::Abilities;
-use crate::term::{Atom, Term};
+use crate::term::Term;
 use crate::wire::epmd::PortResponse;
-use crate::wire::{Accepting, Acceptor, Dialler, Dialling, Flags, HandshakeError, Peer, Status};
+use crate::wire::{Accepting, Acceptor, Dialler, Dialling, Flags, HandshakeError, Peer};
 
 use super::connection::{Connection, Stage};
 use super::identity::atom;
@@ -40,8 +40,12 @@ pub(super) use tls::Tls;
 pub use tls::TlsFiles;
 pub(super) use under_way::UnderWay;
 
-/// How long an attempt waits for a handshake of the same peer that is under way.
-const COURTESY: Duration = Duration::from_millis(300);
+/// How long an attempt waits for a handshake of the same peer that is under way (`under_way`, M1).
+/// It has a limit, so that an impostor does not keep this node from dialling.
+const COURTESY: Duration = Duration::from_secs(2);
+
+/// How long an attempt that the peer has answered with `nok` waits for the peer's own.
+const PEERS_TURN: Duration = Duration::from_secs(1);
 
 /// The reading half of a socket, with TLS or without.
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -145,7 +149,7 @@ async fn accept(node: &Node, stream: TcpStream, address: &str) {
     let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
     let mut packets = Packets::new(node.0.tls.is_some());
     let mut acceptor = Acceptor::new(node.0.local.clone());
-    let mut under_way = None;
+    let (mut under_way, mut replaces) = (None, None);
     let handshake = async {
         loop {
             let step = acceptor.receive(&mut input, &mut output);
@@ -156,11 +160,9 @@ async fn accept(node: &Node, stream: TcpStream, address: &str) {
                 }
                 Ok(Accepting::Asks) => {
                     let name = acceptor.peer_name().unwrap_or_default().to_owned();
-                    let status = status_of(node, &name);
-                    if matches!(status, Status::Ok | Status::OkSimultaneous) {
-                        under_way = Some(node.enter_handshake(&name));
-                    }
-                    if let Err(error) = acceptor.answer(status, random(), &mut output) {
+                    let answer = node.answer(&name);
+                    (under_way, replaces) = (answer.entered, answer.replaces);
+                    if let Err(error) = acceptor.answer(answer.status, random(), &mut output) {
                         let _ = packets.write(&mut writer, &mut output).await;
                         return Err(error.into());
                     }
@@ -182,22 +184,13 @@ async fn accept(node: &Node, stream: TcpStream, address: &str) {
             return;
         }
     };
-    let connection = node.establish(&peer, None);
+    let connection = node.adopt(&atom(&peer.name), replaces).and_then(|connection| node.establish(&peer, &connection));
     drop(under_way);
-    if let Some(connection) = connection {
-        let receiving = Receiving { reader, input: packets.end(input, &mut output) };
-        run(node, connection, peer.agreed, receiving, Sending { writer, output }).await;
-    }
-}
-
-/// Returns the answer to a peer's name.
-fn status_of(node: &Node, name: &str) -> Status {
-    let Ok(peer) = Atom::new(name) else { return Status::NotAllowed };
-    if node.is_stopping() {
-        return Status::NotAllowed;
-    }
-    let stage = node.connection(&peer).map(|connection| *connection.stage.borrow());
-    Status::of(node.name().as_str(), name, stage == Some(Stage::Up), stage == Some(Stage::Pending))
+    let Some(connection) = connection else {
+        return node.log(&peer.name, "a connection was refused", "another one was made at the same time");
+    };
+    let receiving = Receiving { reader, input: packets.end(input, &mut output) };
+    run(node, connection, peer.agreed, receiving, Sending { writer, output }).await;
 }
 
 /// Makes a connection, in a task of its own.
@@ -232,17 +225,24 @@ async fn dial_until(node: &Node, connection: Arc<Connection>) {
         };
         match attempt {
             Ok(Some((peer, receiving, sending))) => {
-                if let Some(connection) = node.establish(&peer, Some(&connection)) {
+                if let Some(connection) = node.establish(&peer, &connection) {
                     run(node, connection, peer.agreed, receiving, sending).await;
                 }
                 return;
             }
-            // The peer dials: the connection waits for that.
+            // The peer dials: the connection waits for that. The peer may fail to reach this node, so
+            // the wait for its handshake has a limit.
             Ok(None) => {
-                if timeout_at(deadline, decided(&mut stage)).await.is_ok() {
+                let awaited = async {
+                    decided(&mut stage).await;
+                };
+                if timeout_at(deadline.min(Instant::now() + PEERS_TURN), awaited).await.is_ok() {
                     return;
                 }
-                break Failure::Time;
+                let _ = timeout_at(deadline, node.0.accepting.none(name)).await;
+                if Instant::now() >= deadline {
+                    break Failure::Time;
+                }
             }
             Err(_) if node.0.accepting.is_under_way(name) && Instant::now() < deadline => {
                 let _ = timeout_at(deadline, node.0.accepting.none(name)).await;
@@ -316,12 +316,7 @@ async fn reach(node: &Node, name: &str) -> Result<TcpStream, Failure> {
 impl Node {
     /// Brings the connection up for a socket whose peer has proved the cookie. `None` if the socket
     /// is not needed: another one was quicker, or the node ends.
-    fn establish(&self, peer: &Peer, dialled: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let name = atom(&peer.name);
-        let connection = match dialled {
-            Some(connection) => connection.clone(),
-            None => self.adopt(&name)?,
-        };
+    fn establish(&self, peer: &Peer, connection: &Arc<Connection>) -> Option<Arc<Connection>> {
         let has = |flag| peer.agreed.contains(flag);
         let abilities = Abilities {
             monitors: has(Flags::DIST_MONITOR) && has(Flags::DIST_MONITOR_NAME),
@@ -342,6 +337,6 @@ impl Node {
             return None;
         }
         info!(node = self.name().as_str(), peer = &*peer.name, "connected");
-        Some(connection)
+        Some(connection.clone())
     }
 }

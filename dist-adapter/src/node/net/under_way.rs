@@ -1,11 +1,25 @@
 //! [`UnderWay`]: the handshakes of peers that this node has accepted and that are not over.
+//!
+//! Two sockets of the same two nodes must not both be on their way to become the connection: each
+//! node could drop the other's. So an attempt to dial and an accepted handshake exclude each other.
+//!
+//! - **M1.** A peer's name is answered, and its handshake entered, in one step ([`Node::answer`]).
+//!   An attempt of this node's is visible as a pending connection before it checks that no
+//!   handshake is under way ([`UnderWay::none`]). So the peer is answered by the table for nodes
+//!   that dial each other (`Status::of`), or the attempt waits for the peer's handshake.
+//! - **M2.** A handshake that is over replaces only the connection that was up when the peer was
+//!   answered (`alive`). If another one has come up since, the socket is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::machine::ConnectionId;
+use crate::node::connection::Stage;
 use crate::node::inner::Node;
+use crate::term::Atom;
+use crate::wire::Status;
 
 /// How many handshakes of each peer are under way that this node has accepted.
 #[derive(Debug, Default)]
@@ -67,10 +81,40 @@ impl UnderWay {
     }
 }
 
+/// The answer to a peer's name.
+pub(super) struct Answer {
+    pub(super) status: Status,
+    /// The connection that was up then, which the peer's handshake replaces (M2).
+    pub(super) replaces: Option<ConnectionId>,
+    /// The handshake, if it goes on.
+    pub(super) entered: Option<Entered>,
+}
+
 impl Node {
-    pub(super) fn enter_handshake(&self, name: &str) -> Entered {
-        *self.0.accepting.lock().entry(name.to_owned()).or_default() += 1;
-        self.0.accepting.changed.notify_waiters();
-        Entered { node: self.clone(), name: name.to_owned() }
+    /// Decides the answer to a peer's name, and enters its handshake if that goes on (M1).
+    pub(super) fn answer(&self, name: &str) -> Answer {
+        let mut counts = self.0.accepting.lock();
+        let (status, replaces) = self.status_of(name);
+        let goes_on = matches!(status, Status::Ok | Status::OkSimultaneous | Status::Alive);
+        if goes_on {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+        drop(counts);
+        if goes_on {
+            self.0.accepting.changed.notify_waiters();
+        }
+        let entered = goes_on.then(|| Entered { node: self.clone(), name: name.to_owned() });
+        Answer { status, replaces, entered }
+    }
+
+    fn status_of(&self, name: &str) -> (Status, Option<ConnectionId>) {
+        let Ok(peer) = Atom::new(name) else { return (Status::NotAllowed, None) };
+        if self.is_stopping() {
+            return (Status::NotAllowed, None);
+        }
+        let current = self.connection(&peer);
+        let stage = current.as_ref().map(|connection| *connection.stage.borrow());
+        let up = current.filter(|_| stage == Some(Stage::Up)).map(|connection| connection.id);
+        (Status::of(self.name().as_str(), name, up.is_some(), stage == Some(Stage::Pending)), up)
     }
 }
