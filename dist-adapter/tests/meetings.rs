@@ -64,8 +64,8 @@ fn each_dial_of_nodes_that_meet_carries_a_call() {
     let name = [0, 1].map(|index| nodes[index].name().clone());
     let mut met = 0;
     for meeting in 0..MEETINGS {
-        // One node ends the connection and dials at once. The other dials as soon as it has seen the
-        // end, unless it sees the new connection first.
+        // One node ends the connection and dials at once. The other dials as soon as it has seen
+        // the end, unless it sees the new connection first.
         let (ends, sees) = (meeting % 2, 1 - meeting % 2);
         tokio.block_on(nodes[ends].disconnect(&name[sees]));
         let first = begin_call(&nodes[ends], &nodes[sees]);

@@ -230,8 +230,8 @@ async fn dial_until(node: &Node, connection: Arc<Connection>) {
                 }
                 return;
             }
-            // The peer dials: the connection waits for that. The peer may fail to reach this node, so
-            // the wait for its handshake has a limit.
+            // The peer dials: the connection waits for that. The peer may fail to reach this node,
+            // so the wait for its handshake has a limit.
             Ok(None) => {
                 let awaited = async {
                     decided(&mut stage).await;
