@@ -241,12 +241,4 @@ impl Stage {
         self.tell(cx, Word::Ping { from: self.own.clone(), n: u32::MAX, ballast: Vec::new() });
         cx.recv_match(|peek| matches!(peek, atropos::Peek::Message(Heard::Pong(u32::MAX)))).await;
     }
-
-    /// Waits until a link of the worker is in force on both sides, if they are two.
-    pub(crate) async fn linked(&self, cx: &Context<Heard>) {
-        let is_remote = self.worker_pid.node != *self.node.name();
-        while is_remote && self.node.counts().links == 0 {
-            cx.sleep(Duration::from_millis(1)).await;
-        }
-    }
 }
