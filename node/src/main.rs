@@ -4,6 +4,7 @@
 //! `docs/dist.md`: `echo`, `kv` and `spawner`, whose puppets do what other nodes tell them.
 
 mod arguments;
+mod memory;
 mod services;
 
 use std::process::ExitCode;

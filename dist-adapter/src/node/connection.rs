@@ -3,6 +3,10 @@
 //! A connection exists before its socket. What is sent before that waits in its queue: it goes out
 //! in order when the socket is there, or is dropped when the attempt has failed. The connection
 //! adopts the socket that results, no matter which of the two nodes dials.
+//!
+//! A connection that a peer replaces stops receiving before its end is reported
+//! ([`Connection::stop_receiving`]): nothing that came over it is delivered after that, or after
+//! what comes over the next one.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -221,6 +225,8 @@ pub(super) struct Connection {
     ending: AtomicBool,
     pub(super) stage: watch::Sender<Stage>,
     limit: usize,
+    /// Locked while a message that has arrived is handled; `false` once none may be.
+    receiving: Mutex<bool>,
     /// Why this node has ended the connection; the first reason counts.
     why: Mutex<Option<Ending>>,
 }
@@ -247,6 +253,7 @@ impl Connection {
             ending: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Pending),
             limit,
+            receiving: Mutex::new(true),
             why: Mutex::new(None),
         }
     }
@@ -299,6 +306,17 @@ impl Connection {
     pub(super) fn written(&self, bytes: usize) {
         let woken = self.queue().written(bytes, self.limit / 2 + 1);
         woken.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Handles a message that has arrived, unless the connection has stopped receiving.
+    pub(super) fn receive<R>(&self, handle: impl FnOnce() -> R) -> Option<R> {
+        let receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        receiving.then(handle)
+    }
+
+    /// Handles nothing more that arrives, and returns once what arrived before has been handled.
+    pub(super) fn stop_receiving(&self) {
+        *self.receiving.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
     /// Has the connection's tasks end it. The first reason counts.
@@ -356,5 +374,78 @@ impl Connection {
         let mut stage = self.stage.subscribe();
         let stage = stage.wait_for(|stage| *stage != Stage::Pending).await;
         stage.is_ok_and(|stage| *stage == Stage::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+    use std::sync::mpsc::{self, RecvTimeoutError};
+    use std::time::Duration;
+
+    use atropos::Runtime;
+
+    use super::*;
+    use crate::node::Options;
+
+    /// Has `stop` run while a message is being handled. Asserts that `stop` returns after that, and
+    /// that nothing is handled then.
+    fn stops_behind_a_message(connection: &Connection, stop: impl FnOnce() + Send) {
+        let (begun, has_begun) = mpsc::channel();
+        let (finish, may_finish) = mpsc::channel::<()>();
+        let (stopped, has_stopped) = mpsc::channel();
+        // With `move`, a failed assertion drops `finish`, which lets the first thread end.
+        std::thread::scope(move |scope| {
+            scope.spawn(move || {
+                let handled = connection.receive(|| {
+                    begun.send(()).expect("the test waits");
+                    may_finish.recv().expect("the test tells");
+                });
+                assert!(handled.is_some());
+            });
+            has_begun.recv().expect("the message is being handled");
+            scope.spawn(move || {
+                stop();
+                stopped.send(()).expect("the test waits");
+            });
+            let early = has_stopped.recv_timeout(Duration::from_millis(100));
+            assert_eq!(early, Err(RecvTimeoutError::Timeout), "it stops while a message is being handled");
+            finish.send(()).expect("the message waits");
+            has_stopped.recv().expect("it stops");
+        });
+        assert_eq!(connection.receive(|| "late"), None);
+    }
+
+    #[test]
+    fn nothing_is_handled_once_receiving_has_stopped() {
+        let connection = Connection::new(ConnectionId(1), Atom::new("a@b").expect("short"), 1);
+        stops_behind_a_message(&connection, || connection.stop_receiving());
+    }
+
+    #[test]
+    fn a_connection_is_replaced_behind_what_came_over_it() {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let tokio = tokio.expect("threads");
+        let runtimes = [(); 2].map(|()| Runtime::builder().cores(1).build().expect("threads"));
+        let start = |runtime: &Runtime, name: &str, peers| {
+            let options =
+                Options { listen: Ipv4Addr::LOCALHOST.into(), epmd: false, hidden: true, peers, ..Options::default() };
+            tokio.block_on(Node::builder(name).cookie("c").options(options).start(&runtime.handle())).expect("a port")
+        };
+        let first = start(&runtimes[0], "first@127.0.0.1", BTreeMap::new());
+        let address = ("127.0.0.1".to_owned(), first.port());
+        let peers = BTreeMap::from([(first.name().as_str().to_owned(), address)]);
+        let second = start(&runtimes[1], "second@127.0.0.1", peers);
+        assert!(tokio.block_on(second.connect(first.name())));
+        let old = second.connection(first.name()).expect("it is up");
+        let mut adopted = None;
+        stops_behind_a_message(&old, || adopted = second.adopt(first.name(), Some(old.id)));
+        // No socket comes for it.
+        second.lose(&adopted.expect("it replaces the old one"), Term::atom("connection_closed"));
+        tokio.block_on(async {
+            second.stop().await;
+            first.stop().await;
+        });
     }
 }

@@ -392,6 +392,11 @@ impl Node {
     /// waits for a socket, or a new one in place of the current one, which ends. `None` if the
     /// current one is not the one that the socket `replaces` (`net::under_way`, M2).
     pub(super) fn adopt(&self, node: &Atom, replaces: Option<ConnectionId>) -> Option<Arc<Connection>> {
+        // Before the lock: a message that is being handled may want it. The connection ends in any
+        // case, since only a node that stops refuses the socket that replaces it.
+        if let Some(old) = self.connection(node).filter(|old| Some(old.id) == replaces) {
+            old.stop_receiving();
+        }
         let mut connections = self.0.connections.write().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopping() {
             return None;

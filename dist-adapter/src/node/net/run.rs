@@ -67,11 +67,10 @@ async fn read_all<R: AsyncRead + Unpin>(
         loop {
             match receiver.next() {
                 Ok(Some(Event::Message(received))) => {
-                    if let Err(error) = dispatch(node, connection, &received) {
-                        return closed(error.to_string());
-                    }
-                    if connection.is_ending() {
-                        return closed("closed");
+                    match connection.receive(|| dispatch(node, connection, &received)) {
+                        Some(Ok(())) if !connection.is_ending() => {}
+                        Some(Err(error)) => return closed(error.to_string()),
+                        _ => return closed("closed"),
                     }
                 }
                 Ok(Some(Event::Tick | Event::Part)) => {}
