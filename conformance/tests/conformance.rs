@@ -131,3 +131,64 @@ fn n22_a_specification_that_is_refused_is_an_answer() {
         judged(&format!("refused-stepped-{seed}.jsonl"), &observed);
     }
 }
+
+/// Specifications that OTP refuses and that the types of Atropos cannot say.
+const UNSAYABLE: [&str; 14] = [
+    r#"{"strategy":"one_for_two"}"#,
+    r#"{"auto_shutdown":"sometimes"}"#,
+    r#"{"intensity":-1}"#,
+    r#"{"period":0}"#,
+    r#"{"period":-5}"#,
+    r#"{"strategy":"simple_one_for_one"}"#,
+    r#"{"strategy":"simple_one_for_one","children":[{"id":"a"},{"id":"b"}]}"#,
+    r#"{"children":[{"id":"a"},{"id":"b","restart":"often"}]}"#,
+    r#"{"children":[{"id":"a"},{"id":"b","shutdown":"soft"}]}"#,
+    r#"{"children":[{"id":"a"},{"id":"b","shutdown":-1}]}"#,
+    r#"{"children":[{"id":"a"},{"id":"b","type":"thing"}]}"#,
+    r#"{"strategy":"simple_one_for_one","children":[{"id":"a","restart":"often"}]}"#,
+    r#"{"strategy":"rest_for_one","children":[{"id":"a","shutdown":"soft","sup":{}}]}"#,
+    r#"{"strategy":"one_for_all","children":[{"id":"a","type":"thing","sup":{"children":[{"id":"b"}]}}]}"#,
+];
+
+#[test]
+fn n22_a_specification_that_no_type_says_is_refused_too() {
+    let mut lines = String::new();
+    for (number, spec) in UNSAYABLE.iter().enumerate() {
+        // The supervisor itself, and a nested one that another starts.
+        writeln!(
+            lines,
+            r#"{{"id":"top.{number}","family":"refused","ops":[{{"op":"sup_start","sup":"s0","spec":{spec}}}],"expect":{{"ret":[{{"error":"bad_spec"}}],"log":[{{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]}},{{"ev":"stop","id":"s0","n":1,"reason":"bad_spec","at":[0,"log",1]}}],"final":{{"s0":{{"state":"exited","n":1,"reason":"bad_spec"}}}}}}}}"#
+        )
+        .expect("a string accepts any text");
+        writeln!(
+            lines,
+            r#"{{"id":"nested.{number}","family":"refused","ops":[{{"op":"sup_start","sup":"s0","spec":{{}}}},{{"op":"start_child","sup":"s0","child":{{"id":"s1","sup":{spec}}}}},{{"op":"which_children","sup":"s0"}},{{"op":"start_child","sup":"s0","child":{{"id":"w","restart":"often"}}}},{{"op":"parent_signal","sup":"s0","reason":"shutdown"}}],"expect":{{"ret":["ok",{{"error":"bad_spec"}},[],{{"error":"bad_spec"}},true],"log":[{{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]}},{{"ev":"start","id":"s1","n":1,"result":"ok","at":[1,"log",1]}},{{"ev":"stop","id":"s1","n":1,"reason":"bad_spec","at":[1,"log",2]}},{{"ev":"stop","id":"s0","n":1,"reason":"shutdown","at":[4,"log",3]}}],"final":{{"s0":{{"state":"exited","n":1,"reason":"shutdown"}},"s1":{{"state":"exited","n":1,"reason":"bad_spec"}}}}}}}}"#
+        )
+        .expect("a string accepts any text");
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unsayable.jsonl");
+    std::fs::write(&file, lines).expect("written");
+    let file = file.to_str().expect("a path of letters");
+    let observed = observe(&mut Threads::new(2).expect("threads"), file);
+    judge("unsayable-2.jsonl", file, "28 passed, 0 failed", &observed);
+    let observed = observe(&mut Sim::new(2, 5), file);
+    judge("unsayable-stepped.jsonl", file, "28 passed, 0 failed", &observed);
+}
+
+/// One case that cannot be replayed says so, and those after it are replayed.
+#[test]
+fn a_case_that_is_none_is_its_own_answer() {
+    let mut world = Sim::new(1, 1);
+    for (line, text) in [
+        (r#"{"id":"x","family":"f","ops":[{"op":"spawn","p":"p0","of":5}],"expect":{}}"#, "expected a string"),
+        (r#"{"id":"x","family":"f","ops":[{"op":"sup_start","sup":"s0","dance":1}],"expect":{}}"#, "dance"),
+    ] {
+        let row = row(replay(&mut world, line).expect("the line has an id"));
+        let said = row["unsupported"].as_str().expect("no observation");
+        assert!(row["id"] == "x" && said.contains(text), "{said}");
+    }
+    // `period` is 60 s when a case does not say it: two restarts with 6 s between them are too many.
+    let line = r#"{"id":"y","family":"f","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[{"id":"a"}]}},{"op":"worker_exit","id":"a","how":"exit","reason":"x"},{"op":"sleep","ms":6000},{"op":"worker_exit","id":"a","how":"exit","reason":"x"}],"expect":{}}"#;
+    let (_, seen) = replay(&mut world, line).expect("a case");
+    assert_eq!(seen.expect("observed")["final"]["s0"]["reason"], "shutdown");
+}

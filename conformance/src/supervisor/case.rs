@@ -28,8 +28,8 @@ pub struct Op {
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
 pub struct Spec {
     pub strategy: String,
-    pub intensity: u32,
-    pub period: u64,
+    pub intensity: i64,
+    pub period: i64,
     pub auto_shutdown: String,
     pub children: Vec<Child>,
 }
@@ -39,10 +39,24 @@ impl Default for Spec {
         Self {
             strategy: "one_for_one".into(),
             intensity: 1,
-            period: 5,
+            period: 60,
             auto_shutdown: "never".into(),
             children: Vec::new(),
         }
+    }
+}
+
+impl Spec {
+    /// Returns `false` if OTP's supervisors refuse this specification for something that no
+    /// specification of Atropos can say: its types do not have it.
+    pub fn is_valid(&self) -> bool {
+        let template = self.strategy != "simple_one_for_one" || self.children.len() == 1;
+        matches!(self.strategy.as_str(), "one_for_one" | "one_for_all" | "rest_for_one" | "simple_one_for_one")
+            && matches!(self.auto_shutdown.as_str(), "never" | "any_significant" | "all_significant")
+            && self.intensity >= 0
+            && self.period > 0
+            && template
+            && self.children.iter().all(Child::is_valid)
     }
 }
 
@@ -63,6 +77,20 @@ pub struct Child {
     pub sup: Option<Spec>,
 }
 
+impl Child {
+    /// Does the same as [`Spec::is_valid`] for a child. The specification of a nested supervisor is
+    /// that supervisor's own: its parent does not look at it.
+    pub fn is_valid(&self) -> bool {
+        matches!(self.restart.as_deref(), None | Some("permanent" | "transient" | "temporary"))
+            && matches!(self.kind.as_deref(), None | Some("worker" | "supervisor"))
+            && match &self.shutdown {
+                None => true,
+                Some(Shutdown::Word(word)) => matches!(word.as_str(), "brutal_kill" | "infinity"),
+                Some(Shutdown::Within(ms)) => *ms >= 0,
+            }
+    }
+}
+
 /// The shutdown type of a child.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -70,7 +98,7 @@ pub enum Shutdown {
     /// The word `brutal_kill` or `infinity`.
     Word(String),
     /// A timeout in milliseconds.
-    Within(u64),
+    Within(i64),
 }
 
 /// A trapping worker's reaction to its supervisor's exit signal.

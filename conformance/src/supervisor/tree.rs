@@ -50,7 +50,7 @@ fn restart(child: &Child) -> Restart {
 
 fn shutdown(child: &Child) -> Option<Shutdown> {
     Some(match child.shutdown.as_ref()? {
-        case::Shutdown::Within(ms) => Shutdown::Within(Duration::from_millis(*ms)),
+        case::Shutdown::Within(ms) => Shutdown::Within(Duration::from_millis(ms.unsigned_abs())),
         case::Shutdown::Word(word) if word == "brutal_kill" => Shutdown::Brutal,
         case::Shutdown::Word(_) => Shutdown::Infinity,
     })
@@ -63,6 +63,9 @@ fn is_supervisor(child: &Child) -> bool {
 /// Returns a child specification for the supervisor that is an instance of the log.
 pub fn child(log: &Log, supervisor: (String, usize), child: Child) -> ChildSpec {
     let (log, id) = (log.clone(), child.id.clone());
+    if !child.is_valid() {
+        return refused(id);
+    }
     let (restart, shutdown, significant) = (restart(&child), shutdown(&child), child.significant);
     let kind = is_supervisor(&child);
     let start = move |starter: &mut ChildStarter<'_>| start(&log, &supervisor, &child, &child.id, starter);
@@ -71,6 +74,14 @@ pub fn child(log: &Log, supervisor: (String, usize), child: Child) -> ChildSpec 
         spec = spec.shutdown(shutdown);
     }
     spec.restart(restart).significant(significant)
+}
+
+/// Returns a child specification that every supervisor refuses, in place of one that the types of
+/// Atropos cannot say ([`Child::is_valid`]).
+fn refused(id: String) -> ChildSpec {
+    ChildSpec::worker(id, |_: &mut ChildStarter<'_>| Ok(StartedChild::IGNORE))
+        .restart(Restart::Permanent)
+        .significant(true)
 }
 
 /// Makes one attempt to start a child.
@@ -132,7 +143,11 @@ pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> 
     let hook = ReportHook::new(move |_| {
         let _ = &life;
     });
-    let intensity = Intensity::within(spec.intensity, Duration::from_secs(spec.period));
+    if !spec.is_valid() {
+        return Supervisor::one_for_one().on_report(hook).child(refused(id.to_owned()));
+    }
+    let restarts = u32::try_from(spec.intensity).unwrap_or(u32::MAX);
+    let intensity = Intensity::within(restarts, Duration::from_secs(spec.period.unsigned_abs()));
     let auto = match spec.auto_shutdown.as_str() {
         "any_significant" => AutoShutdown::AnySignificant,
         "all_significant" => AutoShutdown::AllSignificant,
