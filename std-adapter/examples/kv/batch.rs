@@ -51,6 +51,8 @@ pub struct Batch {
     /// For each shard, the ops that have not been sent.
     queues: Vec<VecDeque<(u64, Op)>>,
     next_ticket: u64,
+    /// About how many bytes the replies so far take when they are written.
+    weight: usize,
     /// `true` if a guard of a transaction failed.
     is_aborted: bool,
 }
@@ -70,7 +72,7 @@ impl Batch {
     /// `next_ticket`.
     pub fn new(shards: usize, next_ticket: u64) -> Self {
         let queues = (0..shards).map(|_| VecDeque::new()).collect();
-        Self { slots: Vec::new(), tickets: HashMap::new(), queues, next_ticket, is_aborted: false }
+        Self { slots: Vec::new(), tickets: HashMap::new(), queues, next_ticket, weight: 0, is_aborted: false }
     }
 
     /// Returns the first ticket of the next batch.
@@ -83,6 +85,11 @@ impl Batch {
         self.slots.len()
     }
 
+    /// Returns about how many bytes the replies so far take when they are written.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Returns `true` if no answer is missing.
     pub fn is_settled(&self) -> bool {
         self.tickets.is_empty()
@@ -90,12 +97,14 @@ impl Batch {
 
     /// Adds a command that has its reply.
     pub fn push(&mut self, reply: Reply) {
+        self.weight += reply.weight();
         self.slots.push(Slot::Done(reply));
     }
 
     /// Replaces the reply of a command.
     pub fn replace(&mut self, at: usize, reply: Reply) {
         if let Some(slot) = self.slots.get_mut(at) {
+            self.weight += reply.weight();
             *slot = Slot::Done(reply);
         }
     }
@@ -257,7 +266,11 @@ impl Batch {
             {
                 self.slots[slot] = match got {
                     Got::Raw(answer) => Slot::Raw(answer),
-                    got => Slot::Done(done(got, error)),
+                    got => {
+                        let reply = done(got, error);
+                        self.weight += reply.weight();
+                        Slot::Done(reply)
+                    }
                 };
             }
         }
@@ -294,7 +307,10 @@ impl Batch {
     /// Removes the replies from this command on, and returns them.
     pub fn take_replies(&mut self, from: usize) -> Vec<Reply> {
         let replies = self.slots.drain(from..);
-        replies.map(|slot| if let Slot::Done(reply) = slot { reply } else { Reply::Nil }).collect()
+        let replies: Vec<_> =
+            replies.map(|slot| if let Slot::Done(reply) = slot { reply } else { Reply::Nil }).collect();
+        self.weight = self.weight.saturating_sub(replies.iter().map(Reply::weight).sum());
+        replies
     }
 }
 

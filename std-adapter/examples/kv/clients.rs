@@ -33,12 +33,20 @@ pub struct ClientInfo {
 /// A filter that selects clients.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Which {
-    /// The numbers of the clients; empty for all.
+    /// The numbers of the clients, sorted and without repetition; empty for all.
     pub ids: Vec<u64>,
     /// The address of the client.
     pub address: Option<String>,
     /// The number of a client that is not selected.
     pub but: Option<u64>,
+}
+
+impl Which {
+    /// Sorts the numbers, and removes repetitions.
+    pub fn sort(&mut self) {
+        self.ids.sort_unstable();
+        self.ids.dedup();
+    }
 }
 
 /// A message to the client list.
@@ -82,15 +90,34 @@ impl Client {
     }
 
     fn is_of(&self, id: u64, which: &Which) -> bool {
-        (which.ids.is_empty() || which.ids.contains(&id))
-            && which.but != Some(id)
-            && which.address.as_ref().is_none_or(|address| *address == self.peer.to_string())
+        which.but != Some(id) && which.address.as_ref().is_none_or(|address| *address == self.peer.to_string())
     }
+}
+
+/// The clients, by number.
+type Clients = BTreeMap<u64, Client>;
+
+/// Returns the numbers of the selected clients. It yields while it looks: a client may give more
+/// numbers than there are clients.
+async fn selected(cx: &Context<ToClients>, clients: &Clients, which: &Which) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut all = clients.keys();
+    let mut named = which.ids.iter();
+    let wanted = std::iter::from_fn(|| if which.ids.is_empty() { all.next() } else { named.next() });
+    for (at, id) in wanted.enumerate() {
+        if clients.get(id).is_some_and(|client| client.is_of(*id, which)) {
+            found.push(*id);
+        }
+        if at % 256 == 255 {
+            cx.yield_now().await;
+        }
+    }
+    found
 }
 
 /// Runs the client list until it is killed.
 pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
-    let mut clients: BTreeMap<u64, Client> = BTreeMap::new();
+    let mut clients = Clients::new();
     let mut monitors = BTreeMap::new();
     loop {
         match cx.recv().await {
@@ -110,8 +137,8 @@ pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
             }
             Received::Message(ToClients::List(to, ticket, which)) => {
                 let mut list = String::new();
-                for (at, (id, client)) in clients.iter().filter(|(id, client)| client.is_of(**id, &which)).enumerate() {
-                    let _ = writeln!(list, "{}", client.line(*id));
+                for (at, id) in selected(&cx, &clients, &which).await.into_iter().enumerate() {
+                    let _ = writeln!(list, "{}", clients[&id].line(id));
                     if at % 256 == 255 {
                         cx.yield_now().await;
                     }
@@ -120,9 +147,9 @@ pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
                 let _ = cx.send(to, ToConnection::Answers(vec![(ticket, answer)]));
             }
             Received::Message(ToClients::Kill(to, ticket, which)) => {
-                let killed = clients.iter().filter(|(id, client)| client.is_of(**id, &which));
+                let killed = selected(&cx, &clients, &which).await;
                 // Without memory for an exit signal the client lives on, and is not counted.
-                let killed = killed.filter(|(_, client)| cx.exit(client.pid, Reason::KILL).is_ok()).count();
+                let killed = killed.iter().filter(|id| cx.exit(clients[*id].pid, Reason::KILL).is_ok()).count();
                 let answer = Answer::Reply(Reply::Integer(killed as i64));
                 let _ = cx.send(to, ToConnection::Answers(vec![(ticket, answer)]));
             }

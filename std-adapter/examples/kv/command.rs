@@ -343,7 +343,14 @@ fn scan(cursor: &Bytes, options: &[Bytes]) -> Result<Scan, Reply> {
     Ok(scan)
 }
 
+/// The largest number of names of a `COMMAND INFO` or `COMMAND DOCS`: each may be any command, and
+/// takes much more room in the reply than in the request.
+const MOST_NAMES: usize = 1024;
+
 fn command(arguments: &[Bytes]) -> Result<Reply, Reply> {
+    if arguments.len() > MOST_NAMES {
+        return Err(Reply::err("too many command names"));
+    }
     let named = |names: &[Bytes]| -> Vec<Option<&'static table::Spec>> {
         names.iter().map(|name| table::find(&name.to_ascii_lowercase())).collect()
     };

@@ -10,13 +10,13 @@ use super::resp::{Limits, Reply};
 /// The parameters. Each can be set while the server runs; a connection reads them for each batch.
 #[derive(Debug)]
 pub struct Config {
-    /// `client-query-buffer-limit`: the limit on an unfinished request, and on a transaction's
-    /// queue.
+    /// `client-query-buffer-limit`: the limit on an unfinished request, on a transaction's queue,
+    /// and on the keys that a client watches.
     pub query_buffer: AtomicUsize,
     /// `proto-max-bulk-len`: the longest argument.
     pub bulk: AtomicUsize,
-    /// `client-output-buffer-limit normal`, the hard limit: the limit on the replies of one batch;
-    /// 0 is no limit. Replies share their values with the shards, and the next batch is read only
+    /// `client-output-buffer-limit normal`, the hard limit: the limit on the replies of one batch,
+    /// which a transaction's replies are part of; 0 is no limit. Replies share their values with the shards, and the next batch is read only
     /// after they are written. So a client that does not read costs little even without a limit.
     pub output_buffer: AtomicUsize,
     /// `maxclients`: the largest number of clients.

@@ -1,7 +1,7 @@
 //! A connection: a process that reads requests, queries the shards, and writes replies in order.
 //!
-//! It reads the requests that have arrived, up to [`MOST`] of them, and queries the shards
-//! (`batch`). It waits for all answers, then writes all replies. A command that is not for keys
+//! It reads the requests that have arrived, up to [`MOST`] of them or until the replies weigh
+//! [`HEAVY`], and queries the shards (`batch`). It waits for all answers, then writes all replies. A command that is not for keys
 //! waits until the earlier commands are answered (`other`), so commands take effect in order. The
 //! connection monitors the shards that it queries. When one dies, the pending requests to it are
 //! answered with an error, and the connection goes on.
@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos::prelude::*;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -30,7 +30,7 @@ use super::batch::Batch;
 use super::clients::{self, ToClients};
 use super::command::{self, Command, Other};
 use super::resp::write::Writer;
-use super::resp::{Parser, ProtocolError, Reply, Request, Version};
+use super::resp::{OVERHEAD, Parser, ProtocolError, Reply, Request, Version};
 use super::server::{Admission, Shared};
 use super::session::Session;
 use super::shard::{self, ToShard};
@@ -38,6 +38,9 @@ use super::store::Answer;
 
 /// The largest number of requests in one batch.
 const MOST: usize = 256;
+/// A batch ends when its replies weigh this much, in bytes: only then may memory grow further. The
+/// values that shards share do not count, since their answers come when the batch has ended.
+const HEAVY: usize = 1 << 20;
 /// The size of one read, and about the size of one write, in bytes.
 const PIECE: usize = 16 * 1024;
 /// How long, and up to how many bytes, the server reads from a client that it disconnects, so that
@@ -61,6 +64,8 @@ struct Known {
 pub enum Then {
     /// The connection continues.
     Goes,
+    /// The connection continues, and more requests may have arrived than the batch has.
+    Pauses,
     /// The connection ends.
     Ends,
 }
@@ -117,14 +122,13 @@ impl Connection {
             parser.set_limits(self.shared.config.limits());
             loop {
                 let then = self.take_up(cx, &mut parser, &mut input).await;
-                let is_last = self.batch.len() < MOST;
                 self.settle(cx).await;
                 self.write(cx, socket).await?;
                 if then == Then::Ends {
                     return say_goodbye(socket).await;
                 }
                 cx.yield_now().await;
-                if is_last {
+                if then == Then::Goes {
                     break;
                 }
             }
@@ -136,9 +140,9 @@ impl Connection {
 
     /// Starts the requests that have arrived.
     async fn take_up(&mut self, cx: &mut Context<ToConnection>, parser: &mut Parser, input: &mut BytesMut) -> Then {
-        while self.batch.len() < MOST {
+        while self.batch.len() < MOST && self.batch.weight() < HEAVY {
             let then = match parser.next(input) {
-                Ok(None) => break,
+                Ok(None) => return Then::Goes,
                 Ok(Some(request)) if request.is_empty() => Then::Goes,
                 Ok(Some(request)) => self.begin(cx, request).await,
                 Err(ProtocolError::Malformed(text)) => {
@@ -151,14 +155,14 @@ impl Connection {
                 return then;
             }
         }
-        Then::Goes
+        Then::Pauses
     }
 
     /// Starts a request.
     async fn begin(&mut self, cx: &mut Context<ToConnection>, request: Request) -> Then {
         // Relaxed: a statistics counter.
         self.shared.commands.fetch_add(1, Ordering::Relaxed);
-        let bytes = request.iter().map(Bytes::len).sum();
+        let bytes: usize = request.iter().map(|argument| argument.len() + OVERHEAD).sum();
         let command = command::read(request, self.shared.clock.now());
         if let Some(transaction) = &mut self.session.transaction {
             match command {
@@ -172,7 +176,9 @@ impl Connection {
                     | Other::Attack,
                 )) => {}
                 Ok(command) => {
-                    transaction.queue(command, bytes);
+                    // What has its reply already keeps it until `EXEC`.
+                    let prepared = if let Command::Now(reply) = &command { reply.weight() } else { 0 };
+                    transaction.queue(command, bytes + prepared);
                     if transaction.weight > self.shared.config.query_buffer.load(Ordering::Relaxed) {
                         return self.send_away("its transaction is larger than client-query-buffer-limit");
                     }
@@ -276,15 +282,21 @@ impl Connection {
         }
     }
 
+    /// Returns `true` if the replies of the batch are beyond the output buffer's limit.
+    pub fn is_too_much(&self) -> bool {
+        let limit = self.shared.config.output_buffer.load(Ordering::Relaxed);
+        limit > 0 && self.batch.weight() > limit
+    }
+
     /// Writes the replies of the batch, and empties it.
     async fn write(&mut self, cx: &Context<ToConnection>, socket: &mut TcpStream) -> std::io::Result<()> {
         if self.batch.len() == 0 {
             return Ok(());
         }
+        let is_too_much = self.is_too_much();
         let next = Batch::new(self.shards.len(), self.batch.next_ticket());
         let replies = std::mem::replace(&mut self.batch, next).take_replies(0);
-        let limit = self.shared.config.output_buffer.load(Ordering::Relaxed);
-        if limit > 0 && replies.iter().map(Reply::weight).sum::<usize>() > limit {
+        if is_too_much {
             self.send_away("its replies are larger than client-output-buffer-limit");
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }

@@ -1,6 +1,8 @@
 //! Commands that wait until all earlier ones are done: scans of the keys, the connection's own
 //! state, other clients.
 
+use std::sync::atomic::Ordering;
+
 use atropos::prelude::*;
 use bytes::Bytes;
 
@@ -10,7 +12,7 @@ use super::command::{Other, Scan};
 use super::connection::{Connection, Then, ToConnection};
 use super::glob::Glob;
 use super::resp::Reply;
-use super::session::{Client, Transaction};
+use super::session::{Client, Transaction, Watched};
 use super::shard::{self, MOST, ToShard};
 use super::store::{Answer, Op, TOP};
 
@@ -30,13 +32,13 @@ impl Connection {
             Other::Discard if self.session.transaction.is_none() => Reply::err("DISCARD without MULTI"),
             Other::Discard => {
                 self.session.transaction = None;
-                self.session.watched.clear();
+                self.session.watched = Watched::default();
                 Reply::OK
             }
             Other::Watch(_) if self.session.transaction.is_some() => Reply::err("WATCH inside MULTI is not allowed"),
             Other::Watch(keys) => self.watch(cx, keys).await,
             Other::Unwatch => {
-                self.session.watched.clear();
+                self.session.watched = Watched::default();
                 Reply::OK
             }
             Other::Quit => {
@@ -93,16 +95,17 @@ impl Connection {
     }
 
     async fn watch(&mut self, cx: &mut Context<ToConnection>, keys: Vec<Bytes>) -> Reply {
-        if !self.session.may_watch(keys.len()) {
-            return Reply::err("too many keys are watched");
-        }
+        let limit = self.shared.config.query_buffer.load(Ordering::Relaxed);
         for key in keys {
             // A key that is watched already keeps its first version.
-            if self.session.watched.contains_key(&key) {
+            if self.session.watched.contains(&key) {
                 continue;
             }
+            if !self.session.watched.has_room(key.len(), limit) {
+                return Reply::err("too many keys are watched");
+            }
             match self.ask_raw(cx, self.shared.shard_of(&key), Op::Version(key.clone())).await {
-                Some(Answer::Version(version)) => drop(self.session.watched.insert(key, version)),
+                Some(Answer::Version(version)) => self.session.watched.insert(key, version),
                 Some(Answer::Reply(error)) => return error,
                 _ => return Reply::err("the key's shard died"),
             }
@@ -247,7 +250,8 @@ impl Connection {
     async fn kill(&mut self, cx: &mut Context<ToConnection>, mut which: Which) -> Reply {
         // A client that kills itself gets its reply first, and is then disconnected.
         let mine = Which { ids: vec![self.session.id], address: which.address.clone(), but: None };
-        let is_meant = (which.ids.is_empty() || which.ids.contains(&self.session.id)) && which.but.is_none();
+        let is_named = which.ids.is_empty() || which.ids.binary_search(&self.session.id).is_ok();
+        let is_meant = is_named && which.but.is_none();
         let mut is_me = false;
         if is_meant {
             let listed = self.ask_clients(cx, |from, ticket| ToClients::List(from, ticket, mine)).await;

@@ -13,7 +13,7 @@ use super::server::REDIS_VERSION;
 const LONGEST_NAME: usize = 1024;
 /// The largest number of keys that a client may watch.
 const MOST_WATCHED: usize = 1 << 16;
-/// The memory of a queued command besides its bytes.
+/// The memory of a queued command, or of a watched key, besides its bytes.
 const OVERHEAD: usize = 256;
 
 /// The commands since `MULTI`.
@@ -35,6 +35,41 @@ impl Transaction {
     }
 }
 
+/// The keys that a client watches, with their versions since `WATCH`.
+#[derive(Default, Debug)]
+pub struct Watched {
+    versions: BTreeMap<Bytes, u64>,
+    weight: usize,
+}
+
+impl Watched {
+    /// Returns `true` if a key is watched.
+    pub fn contains(&self, key: &Bytes) -> bool {
+        self.versions.contains_key(key)
+    }
+
+    /// Returns `true` if one more key of this many bytes can be watched: if not too many are, and
+    /// if all of them take at most `limit` bytes.
+    pub fn has_room(&self, bytes: usize, limit: usize) -> bool {
+        self.versions.len() < MOST_WATCHED && self.weight + bytes + OVERHEAD <= limit
+    }
+
+    /// Adds a key that is not watched.
+    pub fn insert(&mut self, key: Bytes, version: u64) {
+        self.weight += key.len() + OVERHEAD;
+        self.versions.insert(key, version);
+    }
+}
+
+impl IntoIterator for Watched {
+    type Item = (Bytes, u64);
+    type IntoIter = std::collections::btree_map::IntoIter<Bytes, u64>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.versions.into_iter()
+    }
+}
+
 /// The state of a session.
 #[derive(Debug)]
 pub struct Session {
@@ -46,8 +81,8 @@ pub struct Session {
     pub said: ClientInfo,
     /// The queued commands, between `MULTI` and `EXEC`.
     pub transaction: Option<Transaction>,
-    /// The versions of the keys watched since `WATCH`.
-    pub watched: BTreeMap<Bytes, u64>,
+    /// The watched keys.
+    pub watched: Watched,
     /// `true` if the client has killed itself.
     pub is_ending: bool,
 }
@@ -74,7 +109,7 @@ impl Session {
     /// Returns the state of a new connection.
     pub fn new(id: u64) -> Self {
         let said = ClientInfo { protocol: 2, ..ClientInfo::default() };
-        Self { id, version: Version::Resp2, said, transaction: None, watched: BTreeMap::new(), is_ending: false }
+        Self { id, version: Version::Resp2, said, transaction: None, watched: Watched::default(), is_ending: false }
     }
 
     /// Runs `RESET`: the state of a new connection, except for the library's name and version.
@@ -82,11 +117,6 @@ impl Session {
         let (library, version) = (std::mem::take(&mut self.said.library), std::mem::take(&mut self.said.version));
         *self = Self::new(self.id);
         (self.said.library, self.said.version) = (library, version);
-    }
-
-    /// Returns `true` if this many more keys can be watched.
-    pub fn may_watch(&self, more: usize) -> bool {
-        self.watched.len() + more <= MOST_WATCHED
     }
 
     /// Runs `HELLO` with its arguments. An invalid argument changes nothing.
@@ -173,7 +203,9 @@ impl Session {
                 Client::List(if of.eq_ignore_ascii_case(b"normal") { Which::default() } else { none })
             }
             (b"list", [kind, ids @ ..]) if kind.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-                Client::List(Which { ids: ids.iter().map(id).collect::<Result<_, _>>()?, ..Which::default() })
+                let mut which = Which { ids: ids.iter().map(id).collect::<Result<_, _>>()?, ..Which::default() };
+                which.sort();
+                Client::List(which)
             }
             (b"kill", [address]) => {
                 let address = Some(String::from_utf8_lossy(address).into_owned());
@@ -210,6 +242,7 @@ impl Session {
                 _ => return Err(Reply::err("syntax error")),
             }
         }
+        which.sort();
         Ok(which)
     }
 }

@@ -62,7 +62,11 @@ impl Connection {
         }
         for (at, other) in later {
             let reply = self.outcome(cx, other).await;
-            self.batch.replace(at, reply);
+            // All commands of a transaction run. A client that is beyond its limit is sent away
+            // when they have, and its further replies are not kept.
+            if !self.is_too_much() {
+                self.batch.replace(at, reply);
+            }
         }
         Reply::Array(self.batch.take_replies(first))
     }

@@ -177,3 +177,81 @@ fn n24_a_flood_does_not_starve_other_clients() {
     (0..2000).for_each(|_| assert_eq!(floods[3].line(), "+PONG"));
     assert_eq!(floods[1].line(), "$1000000");
 }
+
+/// Issue 14, 24: what a client has the server keep counts against its limits, in all the forms that
+/// are larger in memory than in the request.
+#[test]
+fn n24_limits_count_what_is_kept() {
+    let config = Config::default();
+    config.query_buffer.store(1 << 20, Ordering::Relaxed);
+    config.output_buffer.store(3 << 20, Ordering::Relaxed);
+    let server = server_with(config);
+    let sent_away = |sent: &[u8]| {
+        let before = server.log.lock().expect("not poisoned").len();
+        let mut wire = Wire::to(&server);
+        let _ = wire.0.write_all(sent);
+        let _ = wire.0.shutdown(Shutdown::Write);
+        let _ = wire.rest();
+        server.log.lock().expect("not poisoned")[before..].join("\n")
+    };
+    // A queued command that has its reply keeps it: 100 times 10 KB and more.
+    let queued = requests(&("MULTI\n".to_owned() + &"COMMAND\n".repeat(100)));
+    assert!(sent_away(&queued).contains("transaction is larger"));
+    // Each argument of a queued command has memory of its own: 20,000 of one byte each.
+    let keys = request(&[&["DEL"][..], &["k"; 10_000]].concat()).repeat(2);
+    assert!(sent_away(&[requests("MULTI"), keys].concat()).contains("transaction is larger"));
+    // Watched keys stay until `EXEC`.
+    let mut wire = Wire::to(&server);
+    for n in 0..10 {
+        wire.expect(&request(&["WATCH", &format!("{n}{}", "x".repeat(100_000))]), "+OK\r\n");
+    }
+    let eleventh = request(&["WATCH", &"y".repeat(100_000)]);
+    wire.expect(&eleventh, "-ERR too many keys are watched\r\n");
+    wire.ask("UNWATCH", "+OK\r\n");
+    wire.expect(&eleventh, "+OK\r\n");
+    // A name takes much more room in the reply than in the request.
+    let names = request(&[&["COMMAND", "INFO"][..], &["get"; 2000]].concat());
+    wire.expect(&names, "-ERR too many command names\r\n");
+    // A client that reads its replies is served, however much it asks for at once: 64 times 280 KB.
+    for n in 0..5 {
+        let pairs: Vec<String> = (0..1000).flat_map(|k| [format!("{n}-{k:037}"), "v".to_owned()]).collect();
+        let set: Vec<&str> = std::iter::once("MSET").chain(pairs.iter().map(String::as_str)).collect();
+        wire.expect(&request(&set), "+OK\r\n");
+    }
+    wire.send(&requests("KEYS *").repeat(64));
+    for _ in 0..64 {
+        assert_eq!(wire.line(), "*5000");
+        wire.read(5000 * "$39\r\n0-0000000000000000000000000000000000000\r\n".len());
+    }
+    // In a transaction the replies come at once.
+    let together = requests(&("MULTI\n".to_owned() + &"KEYS *\n".repeat(64) + "EXEC"));
+    assert!(sent_away(&together).contains("replies are larger"));
+}
+
+/// Issue 14, 24: a client list takes each number once, in any order, also if it has a million.
+#[test]
+fn n24_many_numbers_of_clients() {
+    let server = server();
+    let mut wires: Vec<Wire> = (0..3).map(|_| Wire::to(&server)).collect();
+    let ids: Vec<String> = wires
+        .iter_mut()
+        .map(|wire| {
+            wire.send(&requests("CLIENT ID"));
+            wire.line()[1..].to_owned()
+        })
+        .collect();
+    let unknown: Vec<String> = (0..300_000).map(|n| (1_000_000 + n).to_string()).collect();
+    let ask = |words: &[&str], ids: &[&str]| {
+        let words: Vec<&str> = words.iter().chain(ids).copied().chain(unknown.iter().map(String::as_str)).collect();
+        request(&words)
+    };
+    wires[0].send(&ask(&["CLIENT", "LIST", "ID"], &[&ids[2], &ids[1], &ids[2]]));
+    wires[0].line();
+    let list = wires[0].line();
+    let listed: Vec<&str> = list.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next()).collect();
+    assert_eq!(listed, ids[1..], "{list}");
+    let [one, two] = [&ids[1], &ids[2]].map(String::as_str);
+    wires[0].send(&requests(&format!("CLIENT KILL ID {two} ID {one} ID {two} ID 77777")));
+    assert_eq!(wires[0].line(), ":2");
+    assert_eq!(wires[1].rest() + &wires[2].rest(), "");
+}

@@ -40,8 +40,12 @@ impl ServerProgram {
     }
 
     fn mib(&self) -> usize {
+        self.status("VmRSS")
+    }
+
+    fn status(&self, what: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
+        let line = status.lines().find(|line| line.starts_with(what)).expect("a line");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") / 1024
     }
 
@@ -104,4 +108,31 @@ fn n24_the_programs_memory_is_that_of_its_data() {
     }
     program.keeps_at_most(start + 100, "100,000 expiries of one key");
     println!("{} MiB at the end", program.mib());
+}
+
+/// Issue 14, 24: a client that is sent away for its replies has not had the server make all of them
+/// first: 256 times the names of 20,000 keys are more than 200 MiB.
+#[test]
+fn n24_replies_beyond_the_limit_are_not_collected() {
+    let Some((program, at)) = ServerProgram::start() else { return };
+    let connect = || Wire(TcpStream::connect(at).expect("it accepts"));
+    let mut wire = connect();
+    for n in 0..20 {
+        let pairs: Vec<String> = (0..1000).flat_map(|key| [format!("key{n}-{key}"), "v".to_owned()]).collect();
+        let set: Vec<&str> = std::iter::once("MSET").chain(pairs.iter().map(String::as_str)).collect();
+        wire.expect(&request(&set), "+OK\r\n");
+    }
+    let start = program.status("VmHWM");
+    let keys = request(&["KEYS", "*"]).repeat(256);
+    // A client that does not read.
+    let mut lazy = connect();
+    lazy.send(&keys);
+    // A transaction, with a limit.
+    wire.expect(&request(&["CONFIG", "SET", "client-output-buffer-limit", "normal 3mb 0 0"]), "+OK\r\n");
+    let mut greedy = connect();
+    greedy.send(&[request(&["MULTI"]), keys, request(&["EXEC"])].concat());
+    greedy.rest();
+    let peak = program.status("VmHWM");
+    println!("{start} MiB, {peak} MiB at most");
+    assert!(peak < start + 100, "{peak} MiB, {start} before");
 }

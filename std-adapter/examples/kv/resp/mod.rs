@@ -11,5 +11,5 @@ pub mod number;
 pub mod parse;
 pub mod write;
 
-pub use parse::{Limits, Parser, ProtocolError, Request};
+pub use parse::{Limits, OVERHEAD, Parser, ProtocolError, Request};
 pub use write::{Reply, Version};

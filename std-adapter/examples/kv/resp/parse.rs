@@ -19,7 +19,7 @@ use super::{inline, number};
 /// The longest line: a length, or an inline request.
 const MAX_LINE: usize = 64 * 1024;
 /// The memory of an argument besides its bytes: its handle, and the smallest allocation.
-const OVERHEAD: usize = 64;
+pub const OVERHEAD: usize = 64;
 
 /// The limits on a request, under the names of Redis's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
