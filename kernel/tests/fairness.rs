@@ -434,3 +434,32 @@ fn claimed_core_with_own_work_passes_the_wake_up_on() {
         }
     }
 }
+
+/// Timers that have become due before their core looks at them wake their processes in order: the
+/// last one does not overtake the others (`runq`, F6).
+#[test]
+fn timers_that_are_late_together_wake_in_order() {
+    for times in [vec![2, 1], vec![91, 2, 39, 6, 17, 7, 90], (0..700).map(|i| 1 + i * 37 % 701).collect()] {
+        let mut stage = Stage::new(Options::default());
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        for time in times.clone() {
+            let woken = woken.clone();
+            let sleeper = does(move |cx: &Cx<'_, ()>| {
+                if cx.receive().is_some() {
+                    woken.lock().unwrap().push(time);
+                    return BodyPoll::Exit(Reason::NORMAL);
+                }
+                cx.send_after(cx.pid(), Duration::from_millis(time), ()).unwrap();
+                BodyPoll::Wait
+            });
+            stage.host().spawn(&SpawnOptions::new(), sleeper).unwrap();
+        }
+        // No clock advances beside the bodies.
+        while stage.cores[0].run(64) == RunOutcome::Worked {}
+        stage.world.advance(1_000_000_000);
+        stage.settle();
+        let mut sorted = times;
+        sorted.sort_unstable();
+        assert_eq!(*woken.lock().unwrap(), sorted);
+    }
+}

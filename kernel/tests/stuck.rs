@@ -66,6 +66,38 @@ fn sleeps(
     }
 }
 
+/// The core that fires the timers of a stuck core runs their processes in the order of the timers
+/// (`runq`, F6).
+#[test]
+fn n10_timers_of_a_stuck_core_wake_in_order() {
+    let mut stage = stage(2);
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let mut times: Vec<u64> = (0..80).map(|i| 1 + i * 37 % 83).collect();
+    for time in times.clone() {
+        let woken = woken.clone();
+        let sleeper = does(move |cx: &Cx<'_, ()>| {
+            if cx.receive().is_some() {
+                woken.lock().unwrap().push(time);
+                return BodyPoll::Exit(Reason::NORMAL);
+            }
+            cx.send_after(cx.pid(), Duration::from_millis(time), ()).unwrap();
+            BodyPoll::Wait
+        });
+        stage.host().spawn(&SpawnOptions::new(), sleeper).unwrap();
+    }
+    while stage.cores[0].run(64) == RunOutcome::Worked {}
+    let (world, seen) = (stage.world.clone(), woken.clone());
+    runs_stuck(stage, move |_, others| {
+        // All are due before the other core looks for the first time.
+        world.advance(100 * MILLISECOND);
+        blocks(&world, others, 10);
+        assert_eq!(seen.lock().unwrap().len(), 80, "while the core is stuck");
+        BodyPoll::Exit(Reason::NORMAL)
+    });
+    times.sort_unstable();
+    assert_eq!(*woken.lock().unwrap(), times);
+}
+
 /// Creates a body that counts the messages that it receives.
 fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> BodyPoll + Send + 'static {
     move |cx| {

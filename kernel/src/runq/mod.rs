@@ -35,6 +35,11 @@
 //! F4, first come, first served: while an overflow exists the ring is not filled. New processes go
 //! behind the overflow, and the empty ring is refilled from it. F5: a thief publishes a stolen
 //! overflow before it runs any of it, because its first process may run for long.
+//!
+//! F6: processes of normal priority that timers wake in one go run on their core in the order of
+//! these timers. The LIFO slot is for what a running process wakes. Where several timers fire
+//! together, the last process would overtake all the others from there, so it goes behind them
+//! ([`Queues::demote_next`]).
 
 pub mod idle;
 pub mod inbox;
@@ -307,6 +312,12 @@ impl<'q, S: Steps> Queues<'q, S> {
     #[inline(always)]
     pub fn push_next(&mut self, node: HeldRunNode, newborn: bool) -> Queued {
         self.local.push_next(self.shared, node, newborn)
+    }
+
+    /// Moves the process in the LIFO slot behind those already queued: processes that were woken
+    /// one after the other by timers run in the order of their timers (F6). Wait-free.
+    pub fn demote_next(&mut self) {
+        self.local.demote_next(self.shared);
     }
 
     /// Queues a process that may run on this core only.

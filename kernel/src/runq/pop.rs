@@ -257,6 +257,10 @@ mod tests {
                     long.push(number, how);
                     short.push(number, how);
                 }
+                if random(8) == 0 {
+                    long.queues().demote_next();
+                    short.queues().demote_next();
+                }
                 let left = random(u64::from(SLICE)) as u32;
                 long.queues().end_slice(left);
                 short.queues().end_slice(left);

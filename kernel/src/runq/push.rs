@@ -43,6 +43,15 @@ impl<S: Steps> Local<S> {
         Queued::Stealable
     }
 
+    /// Moves the process in the LIFO slot behind those already queued. Wait-free.
+    pub(super) fn demote_next(&mut self, shared: OwnShared<'_>) {
+        let Some(node) = shared.take_next() else { return };
+        let displaced = if take(&mut self.next_is_newborn) { shared.newborns().push(node) } else { Err(node) };
+        if let Err(node) = displaced {
+            self.push(shared, node);
+        }
+    }
+
     /// Queues a process that may run on this core only.
     pub(super) fn push_pinned(&mut self, node: HeldRunNode) {
         let priority = node.priority();

@@ -315,14 +315,16 @@ impl Core {
         }
         let now = self.kernel.now();
         let mark = &self.local.shared().mark;
-        let mut firing = None;
-        for fired in 0..FIRES_A_PIN {
-            if fired == 1 {
-                self.local.pace.rests();
+        let (mut firing, mut fired) = (None, 0);
+        let are_all_fired = loop {
+            match fired {
+                1 => self.local.pace.rests(),
+                FIRES_A_PIN => break false,
+                _ => {}
             }
             let Some(timer) = self.local.pop_due(now) else {
                 self.local.tidy_timers();
-                return true;
+                break true;
             };
             // This core drops a message that no process receives. Other cores monitor it in the
             // meantime (`stall`, L1).
@@ -333,8 +335,12 @@ impl Core {
             // `None`: another core cancelled it, and the wheel's reference arrives on the stack of
             // cancelled timers.
             timer.into_iter().for_each(|timer| timer_outcome::deliver(timer, kernel_cx));
+            fired += 1;
+        };
+        if fired > 1 {
+            self.local.demote_woken();
         }
-        false
+        are_all_fired
     }
 
     /// Takes the next process: its own, or another core's.

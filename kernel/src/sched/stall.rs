@@ -161,10 +161,15 @@ impl StallDetector {
             }
             kernel_cx.kernel.cores[local.id()].mark.fires()
         });
+        let mut delivered = 0;
         for timer in fired.reversed() {
             timer_outcome::deliver(timer, kernel_cx);
+            delivered += 1;
         }
         drop(firing);
+        if delivered > 1 {
+            local.demote_woken();
+        }
         let taken = local.take_over(&stuck.queues);
         found |= taken > 0;
         if taken > 1 {

@@ -90,6 +90,13 @@ impl CoreLocal {
         }
     }
 
+    /// Moves the process that was woken last behind the others ([`Queues::demote_next`]).
+    pub(crate) fn demote_woken(&self) {
+        if let Some(mut half) = self.half() {
+            half.queues().demote_next();
+        }
+    }
+
     /// Queues a process that may run on this core only, like [`CoreLocal::schedule`].
     #[inline(never)]
     fn schedule_pinned(&self, owned: Owned<'_>) {
