@@ -26,6 +26,50 @@
 //! the wake-ups and the panic handling. [`blocking`] runs work that would block a core.
 //! [`watchdog`] reports bodies that block one anyway. [`Handle::dump`] shows a runtime that hangs.
 //! Code outside any process waits for an exit with [`exit_watch`], [`wait`] and [`exit_stream`].
+//!
+//! # Helpers that call a function again and again
+//!
+//! The future of a body must be `Send`, since cores steal processes. Up to Rust 1.95 at least, the
+//! compiler cannot prove that for a future that awaits a helper which takes an `AsyncFn` or
+//! `AsyncFnMut` and is given an async closure: "implementation of `Send` is not general enough". This
+//! is a limit of the compiler that any executor with a `Send` bound meets, and not one of
+//! [`Context`]. A helper that takes a plain closure that returns a future has no such limit:
+//!
+//! ```
+//! use atropos::prelude::*;
+//!
+//! async fn retry<T, F>(mut attempt: impl FnMut() -> F) -> Option<T>
+//! where
+//!     F: Future<Output = Option<T>>,
+//! {
+//!     for _ in 0..3 {
+//!         if let Some(value) = attempt().await {
+//!             return Some(value);
+//!         }
+//!     }
+//!     None
+//! }
+//!
+//! let runtime = Runtime::builder().cores(1).build()?;
+//! let woken = runtime.block_on(async |cx: Context<u32>| {
+//!     let mut times = 0;
+//!     retry(|| {
+//!         times += 1;
+//!         // The future borrows the context itself; the closure does not pass it.
+//!         let cx = &cx;
+//!         async move {
+//!             cx.sleep(std::time::Duration::from_millis(1)).await;
+//!             (times == 2).then_some(times)
+//!         }
+//!     })
+//!     .await
+//! })?;
+//! assert_eq!(woken, Some(2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A helper that passes the context takes `impl for<'a> FnMut(&'a Context<M>) -> Pin<Box<dyn
+//! Future<Output = T> + Send + 'a>>`.
 
 mod alarm;
 pub mod block_on;
