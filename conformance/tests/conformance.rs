@@ -187,7 +187,8 @@ fn a_case_that_is_none_is_its_own_answer() {
         let said = row["unsupported"].as_str().expect("no observation");
         assert!(row["id"] == "x" && said.contains(text), "{said}");
     }
-    // `period` is 60 s when a case does not say it: two restarts with 6 s between them are too many.
+    // `period` is 60 s when a case does not say it: two restarts with 6 s between them are too
+    // many.
     let line = r#"{"id":"y","family":"f","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[{"id":"a"}]}},{"op":"worker_exit","id":"a","how":"exit","reason":"x"},{"op":"sleep","ms":6000},{"op":"worker_exit","id":"a","how":"exit","reason":"x"}],"expect":{}}"#;
     let (_, seen) = replay(&mut world, line).expect("a case");
     assert_eq!(seen.expect("observed")["final"]["s0"]["reason"], "shutdown");

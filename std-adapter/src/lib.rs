@@ -31,8 +31,8 @@
 //!
 //! The future of a body must be `Send`, since cores steal processes. Up to Rust 1.95 at least, the
 //! compiler cannot prove that for a future that awaits a helper which takes an `AsyncFn` or
-//! `AsyncFnMut` and is given an async closure: "implementation of `Send` is not general enough". This
-//! is a limit of the compiler that any executor with a `Send` bound meets, and not one of
+//! `AsyncFnMut` and is given an async closure: "implementation of `Send` is not general enough".
+//! This is a limit of the compiler that any executor with a `Send` bound meets, and not one of
 //! [`Context`]. A helper that takes a plain closure that returns a future has no such limit:
 //!
 //! ```

@@ -16,8 +16,9 @@ pub struct Config {
     /// `proto-max-bulk-len`: the longest argument.
     pub bulk: AtomicUsize,
     /// `client-output-buffer-limit normal`, the hard limit: the limit on the replies of one batch,
-    /// which a transaction's replies are part of; 0 is no limit. Replies share their values with the shards, and the next batch is read only
-    /// after they are written. So a client that does not read costs little even without a limit.
+    /// which a transaction's replies are part of; 0 is no limit. Replies share their values with
+    /// the shards, and the next batch is read only after they are written. So a client that does
+    /// not read costs little even without a limit.
     pub output_buffer: AtomicUsize,
     /// `maxclients`: the largest number of clients.
     pub clients: AtomicUsize,

@@ -1,10 +1,10 @@
 //! A connection: a process that reads requests, queries the shards, and writes replies in order.
 //!
 //! It reads the requests that have arrived, up to [`MOST`] of them or until the replies weigh
-//! [`HEAVY`], and queries the shards (`batch`). It waits for all answers, then writes all replies. A command that is not for keys
-//! waits until the earlier commands are answered (`other`), so commands take effect in order. The
-//! connection monitors the shards that it queries. When one dies, the pending requests to it are
-//! answered with an error, and the connection goes on.
+//! [`HEAVY`], and queries the shards (`batch`). It waits for all answers, then writes all replies.
+//! A command that is not for keys waits until the earlier commands are answered (`other`), so
+//! commands take effect in order. The connection monitors the shards that it queries. When one
+//! dies, the pending requests to it are answered with an error, and the connection goes on.
 //!
 //! A client's requests take time from other clients, and cost them nothing else:
 //!
