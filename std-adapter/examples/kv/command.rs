@@ -46,6 +46,8 @@ pub enum Other {
     },
     Scan(Scan),
     Info(Vec<Bytes>),
+    /// Has a long reply, so that a transaction queues the request and not the reply.
+    Command(Vec<Bytes>),
     Client(Vec<Bytes>),
     Config(Vec<Bytes>),
     Hello(Vec<Bytes>),
@@ -147,7 +149,10 @@ fn known(name: &'static str, mut request: Request, now: i64) -> Result<Command, 
         "del" | "unlink" => return Ok(Command::Keyed(Keyed::Delete(arguments))),
         "exists" | "touch" => return Ok(Command::Keyed(Keyed::Count(arguments))),
         "dbsize" => return Ok(Command::Keyed(Keyed::Size)),
-        "command" => return Ok(Command::Now(command(&arguments)?)),
+        "command" => {
+            check_command(&arguments)?;
+            return other(Other::Command(arguments));
+        }
         _ => {}
     }
     let key = arguments.first().cloned().unwrap_or_default();
@@ -347,18 +352,25 @@ fn scan(cursor: &Bytes, options: &[Bytes]) -> Result<Scan, Reply> {
 /// takes much more room in the reply than in the request.
 const MOST_NAMES: usize = 1024;
 
-fn command(arguments: &[Bytes]) -> Result<Reply, Reply> {
-    if arguments.len() > MOST_NAMES {
-        return Err(Reply::err("too many command names"));
+fn check_command(arguments: &[Bytes]) -> Result<(), Reply> {
+    let Some((what, names)) = arguments.split_first() else { return Ok(()) };
+    match (&what.to_ascii_lowercase()[..], names) {
+        _ if names.len() > MOST_NAMES => Err(Reply::err("too many command names")),
+        (b"count" | b"list", []) | (b"info" | b"docs", _) => Ok(()),
+        (other, _) => Err(unknown_subcommand("COMMAND", other)),
     }
+}
+
+/// Returns the reply to `COMMAND` with its arguments.
+pub fn describe(arguments: &[Bytes]) -> Reply {
     let named = |names: &[Bytes]| -> Vec<Option<&'static table::Spec>> {
         names.iter().map(|name| table::find(&name.to_ascii_lowercase())).collect()
     };
     let all = || table::COMMANDS.iter();
     let Some((what, names)) = arguments.split_first() else {
-        return Ok(Reply::Array(all().map(table::Spec::info).collect()));
+        return Reply::Array(all().map(table::Spec::info).collect());
     };
-    Ok(match (&what.to_ascii_lowercase()[..], names) {
+    match (&what.to_ascii_lowercase()[..], names) {
         (b"count", []) => Reply::Integer(table::COMMANDS.len() as i64),
         (b"list", []) => Reply::Array(all().map(|spec| Reply::text(spec.name)).collect()),
         (b"info", []) => Reply::Array(all().map(table::Spec::info).collect()),
@@ -367,8 +379,8 @@ fn command(arguments: &[Bytes]) -> Result<Reply, Reply> {
         }
         (b"docs", []) => Reply::Map(all().map(table::Spec::docs).collect()),
         (b"docs", names) => Reply::Map(named(names).into_iter().flatten().map(table::Spec::docs).collect()),
-        (other, _) => return Err(unknown_subcommand("COMMAND", other)),
-    })
+        (other, _) => unknown_subcommand("COMMAND", other),
+    }
 }
 
 /// Returns the reply to an unknown subcommand.

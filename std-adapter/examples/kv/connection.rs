@@ -176,9 +176,7 @@ impl Connection {
                     | Other::Attack,
                 )) => {}
                 Ok(command) => {
-                    // What has its reply already keeps it until `EXEC`.
-                    let prepared = if let Command::Now(reply) = &command { reply.weight() } else { 0 };
-                    transaction.queue(command, bytes + prepared);
+                    transaction.queue(command, bytes);
                     if transaction.weight > self.shared.config.query_buffer.load(Ordering::Relaxed) {
                         return self.send_away("its transaction is larger than client-query-buffer-limit");
                     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::batch::Walk;
 use super::clients::{self, ToClients, Which};
-use super::command::{Other, Scan};
+use super::command::{self, Other, Scan};
 use super::connection::{Connection, Then, ToConnection};
 use super::glob::Glob;
 use super::resp::Reply;
@@ -62,6 +62,7 @@ impl Connection {
             Other::Keys { pattern } => self.keys(cx, &pattern).await,
             Other::Scan(scan) => self.scan(cx, scan).await,
             Other::Info(sections) => Reply::Text(self.shared.info(&sections)),
+            Other::Command(arguments) => command::describe(&arguments),
             Other::Config(arguments) => self.shared.config.command(&arguments),
             Other::Client(arguments) => self.client(cx, &arguments).await,
             Other::Hello(arguments) => {

@@ -111,7 +111,8 @@ fn n24_the_programs_memory_is_that_of_its_data() {
 }
 
 /// Issue 14, 24: a client that is sent away for its replies has not had the server make all of them
-/// first: 256 times the names of 20,000 keys are more than 200 MiB.
+/// first: 256 times the names of 20,000 keys are more than 200 MiB, as are the replies to 10,000
+/// times `COMMAND`.
 #[test]
 fn n24_replies_beyond_the_limit_are_not_collected() {
     let Some((program, at)) = ServerProgram::start() else { return };
@@ -123,6 +124,10 @@ fn n24_replies_beyond_the_limit_are_not_collected() {
         wire.expect(&request(&set), "+OK\r\n");
     }
     let start = program.status("VmHWM");
+    // A transaction queues requests, and not replies.
+    let mut queues = connect();
+    queues.send(&[request(&["MULTI"]), request(&["COMMAND"]).repeat(10_000)].concat());
+    queues.read("+OK\r\n".len() + 10_000 * "+QUEUED\r\n".len());
     let keys = request(&["KEYS", "*"]).repeat(256);
     // A client that does not read.
     let mut lazy = connect();
