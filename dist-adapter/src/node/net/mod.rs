@@ -264,7 +264,8 @@ async fn decided(stage: &mut watch::Receiver<Stage>) {
     let _ = stage.wait_for(|stage| *stage != Stage::Pending).await;
 }
 
-/// Dials the node of a connection once. `None` if the peer dials this node, or has just done so.
+/// Dials the node of a connection once. `None` if the peer dials this node, or has just done so, or
+/// if the connection is decided (`under_way`, M3).
 async fn attempt(node: &Node, connection: &Connection) -> Result<Option<Reached>, Failure> {
     let name = connection.node.as_str();
     let stream = reach(node, name).await?;
@@ -278,6 +279,9 @@ async fn attempt(node: &Node, connection: &Connection) -> Result<Option<Reached>
     let mut packets = Packets::new(node.0.tls.is_some());
     let mut dialler = Dialler::new(node.0.local.clone(), name, random(), &mut output);
     loop {
+        if !output.is_empty() && *connection.stage.borrow() != Stage::Pending {
+            return Ok(None);
+        }
         packets.write(&mut writer, &mut output).await?;
         match dialler.receive(&mut input, &mut output)? {
             Dialling::NeedsBytes if output.is_empty() => packets.read(&mut reader, &mut input).await?,
@@ -338,5 +342,69 @@ impl Node {
         }
         info!(node = self.name().as_str(), peer = &*peer.name, "connected");
         Some(connection.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::machine::ConnectionId;
+    use crate::node::Options;
+    use crate::wire::{Local, Status};
+
+    const PEER: &str = "peer@127.0.0.1";
+
+    /// Runs an attempt whose connection is decided before the attempt writes its name or, if
+    /// `has_name`, before it answers the peer's challenge. Returns the number of bytes that the
+    /// peer gets after that.
+    async fn late_bytes(node: &Node, listener: &TcpListener, has_name: bool) -> usize {
+        let connection = Connection::new(ConnectionId(u64::MAX), atom(PEER), 1 << 20);
+        let peer = async {
+            let (mut stream, _) = listener.accept().await.expect("the node dials");
+            if has_name {
+                let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+                let local = Local { name: PEER.into(), ..Local::clone(&node.0.local) };
+                let mut acceptor = Acceptor::new(Arc::new(local));
+                while !matches!(acceptor.receive(&mut input, &mut output), Ok(Accepting::Asks)) {
+                    stream.read_buf(&mut input).await.expect("the name");
+                }
+                assert!(connection.becomes(Stage::Up));
+                acceptor.answer(Status::Ok, 1, &mut output).expect("a challenge");
+                stream.write_all(&output).await.expect("the node reads");
+            }
+            // A node that goes on waits for the peer then: the peer closes the socket.
+            stream.read(&mut [0; 64]).await.unwrap_or(0)
+        };
+        if !has_name {
+            assert!(connection.becomes(Stage::Up));
+        }
+        let (attempted, late) = tokio::join!(attempt(node, &connection), peer);
+        assert!(matches!(attempted, Ok(None)) || late > 0);
+        late
+    }
+
+    /// An attempt that was late completed its handshake at the peer, and left it with a socket that
+    /// nobody used.
+    #[test]
+    fn an_attempt_writes_nothing_once_its_connection_is_decided() {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = atropos::Runtime::builder().cores(1).build().expect("a thread");
+        tokio.block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+            let port = listener.local_addr().expect("bound").port();
+            let peers = BTreeMap::from([(PEER.to_owned(), ("127.0.0.1".to_owned(), port))]);
+            let options = Options { listen: Ipv4Addr::LOCALHOST.into(), epmd: false, peers, ..Options::default() };
+            let node = Node::builder("node@127.0.0.1").cookie("c").options(options);
+            let node = node.start(&runtime.handle()).await.expect("a free port");
+            for has_name in [false, true] {
+                assert_eq!(late_bytes(&node, &listener, has_name).await, 0, "has the name: {has_name}");
+            }
+            node.stop().await;
+        });
     }
 }
