@@ -1,8 +1,10 @@
 //! Monitors, links, exits, and the host's watches.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos::{Context, ExitCause, MonitorTarget, Peek, Reason, Received};
+use atropos::{Context, ExitCause, MonitorTarget, Reason, Received};
 use atropos_dist::node::{Node, Options, term_of};
 use atropos_dist::term::{ErlPid, Term};
 
@@ -216,11 +218,22 @@ fn the_loss_of_the_connection_ends_links_on_both_sides() {
     // An observer at the first node, since nothing of it can be told after the loss.
     let (tell, told) = std::sync::mpsc::channel();
     let at = pair.first.clone();
+    // How many of the three have sent it a word, which comes behind their links and unlinks.
+    let heard: Arc<AtomicUsize> = Arc::default();
+    let hears = heard.clone();
     let watch = async move |cx: Context<Word>| {
         cx.trap_exit(true);
-        while let Received::Exit(exit) = cx.recv().await {
-            let from = exit.from.map(|from| at.process_of(from));
-            let _ = tell.send((from, exit.reason));
+        loop {
+            match cx.recv().await {
+                // The host's: the runtime ends.
+                Received::Exit(exit) if exit.from.is_none() => return,
+                Received::Exit(exit) => {
+                    let from = exit.from.map(|from| at.process_of(from));
+                    let _ = tell.send((from, exit.reason));
+                }
+                // Release: pairs with the load of the process that waits for the words.
+                _ => _ = hears.fetch_add(1, Ordering::Release),
+            }
         }
     };
     let watcher = pair.first.runtime().spawn(watch).expect("a process");
@@ -228,29 +241,37 @@ fn the_loss_of_the_connection_ends_links_on_both_sides() {
     let (second, name) = (pair.second.clone(), pair.first.name().clone());
     let own = pair.run(async move |cx: Context<Heard>| {
         cx.trap_exit(true);
-        let proxy = second.remote_pid(&second.process(watcher.as_ref())).expect("a proxy");
+        let proxy = second.remote::<Word>(second.process(watcher.as_ref())).expect("a proxy");
+        let word = Word::Die(atom("unused"));
         cx.link(proxy).expect("it lives");
         cx.monitor(proxy).expect("memory");
+        cx.send(proxy, word.clone()).expect("it lives");
         // A second one, which does not trap exits, and a third, which has unlinked.
+        let words = word.clone();
         let (other, _) = cx
             .spawn_monitor(async move |cx: Context<()>| {
                 cx.link(proxy).expect("it lives");
+                cx.send(proxy, words).expect("it lives");
                 cx.recv().await;
             })
             .expect("a process");
-        let own = cx.address();
         let third = async move |cx: Context<()>| {
             cx.link(proxy).expect("it lives");
             cx.unlink(proxy);
-            cx.send(own, Heard::Pong(3)).expect("it lives");
+            cx.send(proxy, word).expect("it lives");
             cx.recv().await;
         };
         let third = cx.spawn(third).expect("a process");
-        cx.recv_match(|peek| matches!(peek, Peek::Message(_))).await;
-        assert!(second.connect(&name).await);
+        // The links are in force at the other node as well: what is still in this node's queue is
+        // dropped with the connection.
+        // Acquire: pairs with the addition of the observer.
+        while heard.load(Ordering::Acquire) < 3 {
+            cx.sleep(Duration::from_millis(1)).await;
+        }
         while second.counts().links != 2 {
             cx.sleep(Duration::from_millis(1)).await;
         }
+        let proxy = proxy.pid();
         assert!(second.disconnect(&name).await);
         let mut told = Vec::new();
         while told.len() < 3 {
