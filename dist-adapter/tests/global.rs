@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The time for which a node's core runs something else while the node starts.
 const BUSY: Duration = Duration::from_millis(300);
+
+/// Returns a loopback address of its own for each call, where the system has more than one: no other
+/// socket can take a port of it that was free a moment ago.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    if cfg!(target_os = "linux") {
+        // Relaxed: the number only needs to be unique.
+        Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    } else {
+        Ipv4Addr::LOCALHOST
+    }
+}
 
 /// Nodes that know where the others are, and are not connected yet.
 struct Cluster {
@@ -32,19 +46,20 @@ impl Cluster {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         // Ports that are free now.
+        let address = own_address();
         let listeners: Vec<TcpListener> =
-            (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+            (0..count).map(|_| TcpListener::bind((address, 0)).expect("a free port")).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
         drop(listeners);
         let name = |index: usize| format!("n{index}@127.0.0.1");
         let peers: BTreeMap<_, _> =
-            ports.iter().enumerate().map(|(index, port)| (name(index), ("127.0.0.1".to_owned(), *port))).collect();
+            ports.iter().enumerate().map(|(index, port)| (name(index), (address.to_string(), *port))).collect();
         let mut cluster = Self { tokio, nodes: Vec::new() };
         for (index, port) in ports.iter().enumerate() {
             let runtime = Runtime::builder().cores(1).build().expect("threads");
             prepare(index, &runtime, &cluster);
             let options = Options {
-                listen: Ipv4Addr::LOCALHOST.into(),
+                listen: address.into(),
                 port: *port,
                 epmd: false,
                 peers: peers.clone(),

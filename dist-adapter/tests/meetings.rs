@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,29 @@ async fn server(mut cx: NodeCx) -> Reason {
     }
 }
 
+/// Returns a loopback address of its own for each call, where the system has more than one: no other
+/// socket can take a port of it that was free a moment ago.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    if cfg!(target_os = "linux") {
+        // Relaxed: the number only needs to be unique.
+        Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    } else {
+        Ipv4Addr::LOCALHOST
+    }
+}
+
 fn nodes(tokio: &tokio::runtime::Runtime) -> [Node; 2] {
-    let listeners = [0, 1].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    let address = own_address();
+    let listeners = [0, 1].map(|_| TcpListener::bind((address, 0)).expect("a free port"));
     let ports = listeners.each_ref().map(|listener| listener.local_addr().expect("bound").port());
     drop(listeners);
     let name = |index: usize| format!("m{index}@127.0.0.1");
-    let peers: BTreeMap<_, _> = (0..2).map(|index| (name(index), ("127.0.0.1".to_owned(), ports[index]))).collect();
+    let peers: BTreeMap<_, _> = (0..2).map(|index| (name(index), (address.to_string(), ports[index]))).collect();
     [0, 1].map(|index| {
         let runtime = Runtime::builder().cores(1).build().expect("threads");
-        let (listen, port, peers) = (Ipv4Addr::LOCALHOST.into(), ports[index], peers.clone());
+        let (listen, port, peers) = (address.into(), ports[index], peers.clone());
         // Hidden: `global` of visible nodes disconnects by itself.
         let options = Options { listen, port, peers, epmd: false, hidden: true, ..Options::default() };
         let node = Node::builder(name(index)).cookie("c").options(options);
