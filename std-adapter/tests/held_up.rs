@@ -28,7 +28,13 @@ impl Gate {
         }
     }
 
-    /// Waits until a thread is blocked at the gate.
+    /// Counts as a thread at the gate, and does not block.
+    fn pass(&self) {
+        self.0.0.lock().expect("not poisoned").0 += 1;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until a thread is, or has been, at the gate.
     fn is_held(&self) {
         let (state, changed) = &*self.0;
         let state = state.lock().expect("not poisoned");
@@ -73,25 +79,30 @@ enum How {
     InAMessage,
 }
 
-fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
-    let gate = gate.clone();
+/// Specifies the child. It stands at `ready` once it is as `how` says; before that, an exit signal
+/// ends it at once.
+fn child(how: How, gate: &Gate, ready: &Gate, brutal: bool) -> ChildSpec {
+    let (gate, ready) = (gate.clone(), ready.clone());
     let shutdown = if brutal { Shutdown::Brutal } else { Shutdown::Within(Duration::from_millis(50)) };
     ChildSpec::worker("holds", move |starter: &mut ChildStarter<'_>| {
-        let gate = gate.clone();
+        let (gate, ready) = (gate.clone(), ready.clone());
         starter.spawn(async move |cx: Context<Holds>| match how {
             How::Before => gate.hold(),
             How::WhenTold => {
                 cx.trap_exit(true);
+                ready.pass();
                 if let Received::Exit(_) = cx.recv().await {
                     gate.hold();
                 }
             }
             How::InItsDestructor => {
                 let _holds = Holds(gate);
+                ready.pass();
                 std::future::pending::<()>().await;
             }
             How::InAMessage => {
                 assert!(cx.send(cx.pid(), Holds(gate)).is_ok());
+                ready.pass();
                 std::future::pending::<()>().await;
             }
         })
@@ -100,7 +111,7 @@ fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
 }
 
 fn ends_in_time(how: How, cores: usize, brutal: bool) {
-    let gate = Gate::default();
+    let (gate, ready) = (Gate::default(), Gate::default());
     let seen: Arc<Mutex<Vec<ChildId>>> = Arc::default();
     let reports = seen.clone();
     let runtime = Runtime::builder().cores(cores).build().expect("threads");
@@ -112,12 +123,12 @@ fn ends_in_time(how: How, cores: usize, brutal: bool) {
         }
     });
     let good = ChildSpec::of("good", async |cx: Context<()>| _ = cx.recv().await);
-    let tree = Supervisor::one_for_one().on_report(hook).child(good).child(child(how, &gate, brutal));
+    let tree = Supervisor::one_for_one().on_report(hook).child(good).child(child(how, &gate, &ready, brutal));
     let supervisor = runtime.start_supervisor(tree).expect("up");
     if how == How::Before {
-        gate.is_held();
+        gate.is_held()
     } else {
-        std::thread::sleep(Duration::from_millis(50));
+        ready.is_held()
     }
     let asks = runtime.spawn(async move |cx: Context<()>| {
         assert_eq!(supervisor.terminate_child(&cx, "holds").await, Ok(()));
