@@ -1,6 +1,6 @@
 //! An idle runtime causes no wake-ups.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
 
@@ -40,10 +40,16 @@ fn fault_2_3_h_a_idle_means_no_wake_ups() {
     while !runtime.is_quiescent() {
         std::thread::yield_now();
     }
-    // The watchdog takes a few more samples before it parks.
-    std::thread::sleep(Duration::from_millis(500));
-    let (woken, switched) = (runtime.wakeups(), switches());
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(runtime.wakeups() - woken, 0, "wake-ups in two idle seconds");
-    assert_eq!(switches() - switched, 0, "context switches of the workers in two idle seconds");
+    // The watchdog takes a few more samples before it parks, and a worker may not have got the CPU
+    // since its core became idle: the first two seconds without a wake-up count.
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (woken, switched) = (runtime.wakeups(), switches());
+        std::thread::sleep(Duration::from_secs(2));
+        let in_two_seconds = (runtime.wakeups() - woken, switches() - switched);
+        if in_two_seconds == (0, 0) {
+            break;
+        }
+        assert!(Instant::now() < patience, "wake-ups, and context switches of the workers: {in_two_seconds:?}");
+    }
 }
