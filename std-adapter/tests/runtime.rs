@@ -1,8 +1,10 @@
 //! A runtime as programs see it: its limits, what its processes may do, and its shutdown.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use atropos::kernel::Limits;
 use atropos::otp::registry::Registry;
@@ -116,9 +118,9 @@ fn a_body_that_occupies_its_core_is_reported() {
         .build()
         .expect("a thread");
     let hog = runtime.spawn_body(&SpawnOptions::new(), Hog(reported.clone())).expect("a process").pid;
-    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(60);
     while runtime.is_alive(hog) && reported.load(Ordering::Relaxed) == 0 {
-        assert!(std::time::Instant::now() < end, "it was never reported");
+        assert!(Instant::now() < end, "it was never reported");
         std::thread::yield_now();
     }
     assert_eq!(reported.load(Ordering::Relaxed), hog.to_raw() as usize);
@@ -126,32 +128,41 @@ fn a_body_that_occupies_its_core_is_reported() {
 
 #[test]
 fn shutdown_leaves_no_process_and_no_thread() {
-    let threads = || {
-        std::fs::read_dir("/proc/self/task")
-            .expect("Linux")
-            .filter(|task| {
-                let comm = task.as_ref().expect("a thread").path().join("comm");
-                std::fs::read_to_string(comm).is_ok_and(|name| name.trim() == "shut-me-down")
-            })
-            .count()
-    };
     let runtime = runtime();
     let handle = runtime.handle();
+    // The threads on which processes have run, as files: other tests have threads as well.
+    let threads: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
+    let begun = Arc::new(AtomicUsize::new(0));
     for i in 0..1000 {
+        let (threads, begun) = (threads.clone(), begun.clone());
         // Every third process ignores the request.
         runtime
-            .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |cx: Context<()>| {
+            .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async move |cx: Context<()>| {
+                let thread = std::fs::read_link("/proc/thread-self").expect("Linux");
+                threads.lock().expect("not poisoned").insert(Path::new("/proc").join(thread));
+                begun.fetch_add(1, Ordering::Relaxed);
                 loop {
                     cx.recv().await;
                 }
             })
             .expect("a process");
     }
+    let end = Instant::now() + Duration::from_secs(60);
+    while begun.load(Ordering::Relaxed) < 1000 {
+        assert!(Instant::now() < end, "they run");
+        std::thread::yield_now();
+    }
+    let threads: BTreeSet<PathBuf> = std::mem::take(&mut *threads.lock().expect("not poisoned"));
+    assert!(!threads.is_empty() && threads.iter().all(|thread| thread.exists()), "{threads:?}");
     assert_eq!(runtime.shutdown(Duration::from_secs(2)), Ok(()));
     assert_eq!(handle.processes(), []);
     assert_eq!(handle.process_count(), 0);
     assert_eq!(handle.spawn(async |_: Context<()>| ()).map(|_| ()), Err(SpawnError::Closing));
-    assert_eq!(threads(), 0);
+    // A thread that has been joined may have its file for a moment more.
+    while threads.iter().any(|thread| thread.exists()) {
+        assert!(Instant::now() < end, "{threads:?}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
