@@ -1,6 +1,7 @@
 //! The memory of the real program, in MiB, after sessions that leave little behind. The bounds are
 //! ten times the measured values.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,18 +26,16 @@ impl ServerProgram {
             eprintln!("SKIPPED: {} is not built: cargo build --example kv_server", program.display());
             return None;
         }
-        // A port that was free a moment ago.
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).ok()?.port();
         let mut command = Command::new(program);
-        command.args(["--port", &port.to_string(), "--cores", "2"]).stdout(Stdio::null());
-        let program = Self(command.spawn().expect("it starts"));
-        let at = SocketAddr::from(([127, 0, 0, 1], port));
-        let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(at).is_err() {
-            assert!(Instant::now() < end, "it does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some((program, at))
+        command.args(["--port", "0", "--cores", "2"]).stdout(Stdio::piped());
+        let mut program = Self(command.spawn().expect("it starts"));
+        // It prints its port once it listens.
+        let mut line = String::new();
+        let printed = BufReader::new(program.0.stdout.take().expect("a pipe")).read_line(&mut line);
+        printed.expect("a line");
+        let port = line.trim_end().rsplit(' ').next().and_then(|port| port.parse().ok());
+        let port: u16 = port.unwrap_or_else(|| panic!("no port: {line:?}"));
+        Some((program, SocketAddr::from(([127, 0, 0, 1], port))))
     }
 
     fn mib(&self) -> usize {
