@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The time for which a node's core runs something else while the node starts.
 const BUSY: Duration = Duration::from_millis(300);
 
-/// Returns a loopback address of its own for each call, where the system has more than one: no other
-/// socket can take a port of it that was free a moment ago.
+/// Returns a loopback address of its own for each call, where the system has more than one: no
+/// other socket can take a port of it that was free a moment ago.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     let [.., high, low] = std::process::id().to_be_bytes();

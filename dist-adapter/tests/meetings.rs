@@ -24,8 +24,8 @@ async fn server(mut cx: NodeCx) -> Reason {
     }
 }
 
-/// Returns a loopback address of its own for each call, where the system has more than one: no other
-/// socket can take a port of it that was free a moment ago.
+/// Returns a loopback address of its own for each call, where the system has more than one: no
+/// other socket can take a port of it that was free a moment ago.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     let [.., high, low] = std::process::id().to_be_bytes();

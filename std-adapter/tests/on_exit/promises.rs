@@ -78,8 +78,8 @@ fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
     runtime.on_exit(pid, blocks).expect("a watch");
     kill(&runtime, pid);
     assert_eq!(began.recv_timeout(LONG).expect("runs").as_deref(), Some("atropos-exits"), "on no worker");
-    // The callback blocks. Meanwhile processes are spawned, exchange messages, monitor each other
-    // and die.
+    // While the callback blocks, processes are spawned, exchange messages, monitor each other and
+    // die.
     for _ in 0..200 {
         let answer = runtime.block_on(async |cx: Context<u32>| {
             let me = cx.address();

@@ -388,8 +388,8 @@ mod tests {
         late
     }
 
-    /// An attempt that was late completed its handshake at the peer, and left it with a socket that
-    /// nobody used.
+    /// An attempt that was late completed its handshake at the peer, and then closed the socket:
+    /// the peer lost its new connection.
     #[test]
     fn an_attempt_writes_nothing_once_its_connection_is_decided() {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

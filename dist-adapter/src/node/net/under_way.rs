@@ -10,8 +10,8 @@
 //! - **M2.** A handshake that is over replaces only the connection that was up when the peer was
 //!   answered (`alive`). If another one has come up since, the socket is dropped.
 //! - **M3.** An attempt writes only while its connection is pending. The task of an attempt may run
-//!   late: its connection has been made by the peer's handshake, and has ended. If it wrote its name
-//!   and answered the challenge, and then gave up, the peer would adopt a socket that nobody uses.
+//!   late, when its connection has been made by the peer's handshake and has ended. If it wrote its
+//!   name, answered the challenge and then closed the socket, the peer would adopt that socket.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
